@@ -1,0 +1,141 @@
+"""Every setting with its default, unit and meaning; defaults < file (`h2gate.toml`) < environment (`H2GATE_…`) < flags.
+
+The command line makes its flags from the fields of `Settings`, so a setting is written down once.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from h2gate.errors import ConfigError
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+
+
+def _setting(default: Any, meaning: str, unit: str = "") -> Any:
+    """A dataclass field that knows what `--help` says of it. `unit` "bytes" lets values be written as 64K, 16M, 2G."""
+    metadata = {"meaning": meaning, "unit": unit}
+    if isinstance(default, tuple):
+        return field(default_factory=lambda: default, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What one gateway is told. Sizes in bytes, times in seconds."""
+
+    listen: tuple[str, ...] = _setting(
+        ("127.0.0.1:8443",),
+        "HOST:PORT to serve on with TLS, or http://HOST:PORT for cleartext; port 0 picks a free one",
+    )
+    data: Path = _setting(Path("data"), "folder for the files, the uploads in progress and the ledger")
+    cert: Path | None = _setting(None, "certificate chain (PEM); without it a development certificate is made")
+    key: Path | None = _setting(None, "private key of the certificate (PEM)")
+    certs: Path = _setting(Path("certs"), "folder of the development certificates")
+    workers: int = _setting(1, "processes, each with its own socket on the same port (SO_REUSEPORT)")
+    anonymous: bool = _setting(False, "let anybody who reaches a non-loopback address read and write")
+
+    digest: bool = _setting(
+        True, "compute the SHA-256 of every file; without it Repr-Digest is verified only where sent"
+    )
+    fsync: bool = _setting(
+        True, "wait for the disk before acknowledging; without it a power cut may lose acknowledged files"
+    )
+    direct_io: bool = _setting(True, "write large bodies past the page cache where the file system can")
+
+    max_body: int = _setting(0, "largest body taken; 0 is no limit", "bytes")
+    max_streams: int = _setting(128, "streams at once on one connection")
+    stream_window: int = _setting(MIB, "window a new stream is granted", "bytes")
+    max_stream_window: int = _setting(16 * MIB, "window a stream may grow to while its path needs it", "bytes")
+    window_budget: int = _setting(512 * MIB, "windows beyond the first `stream_window` of each stream, in all", "bytes")
+    idle_seconds: float = _setting(120.0, "close a connection without requests after this time")
+    grace_seconds: float = _setting(30.0, "how long requests in flight may go on after SIGTERM")
+    drain_bytes: int = _setting(
+        4 * MIB, "body bytes taken and dropped after an early answer, before the stream is reset", "bytes"
+    )
+    drain_seconds: float = _setting(2.0, "how long bytes are taken and dropped after an early answer")
+
+
+def parse_bytes(text: str) -> int:
+    """`"64K"`, `"16M"`, `"2GiB"` or plain digits, in bytes (powers of 1024). Raises `ConfigError`."""
+    cleaned = text.strip().upper().removesuffix("IB").removesuffix("B")
+    scale = {"K": KIB, "M": MIB, "G": GIB, "T": GIB * KIB}.get(cleaned[-1:], 1)
+    try:
+        value = int(cleaned if scale == 1 else cleaned[:-1]) * scale
+    except ValueError:
+        raise ConfigError(f"{text!r} is not a size; write bytes, or a number with K, M, G or T") from None
+    if value < 0:
+        raise ConfigError(f"{text!r}: a size cannot be negative")
+    return value
+
+
+def load(
+    flags: Mapping[str, Any], *, file: Path | None = None, environment: Mapping[str, str] | None = None
+) -> Settings:
+    """The settings that hold, from all four places. Raises `ConfigError`, naming the place and the setting."""
+    known = {each.name: each for each in fields(Settings)}
+    values: dict[str, Any] = {}
+    if file is not None:
+        for name, value in _read_file(file).items():
+            if name not in known:
+                raise ConfigError(f"{file}: no setting is called {name!r}")
+            values[name] = _convert(name, value, f"{file}")
+    for name in known:
+        text = (os.environ if environment is None else environment).get(f"H2GATE_{name.upper()}")
+        if text is not None:
+            values[name] = _convert(name, text, f"H2GATE_{name.upper()}")
+    for name, value in flags.items():
+        if value is not None and value != ():
+            values[name] = _convert(name, value, "--" + name.replace("_", "-"))
+    settings = Settings(**values)
+    _check(settings)
+    return settings
+
+
+def _read_file(file: Path) -> dict[str, Any]:
+    try:
+        return {name.replace("-", "_"): value for name, value in tomllib.loads(file.read_text()).items()}
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{file}: {error}") from error
+
+
+def _convert(name: str, value: Any, place: str) -> Any:
+    spec = next(each for each in fields(Settings) if each.name == name)
+    kind = str(spec.type)
+    try:
+        if spec.metadata["unit"] == "bytes":
+            return parse_bytes(str(value))
+        if kind.startswith("tuple"):
+            return tuple(value.split(",")) if isinstance(value, str) else tuple(value)
+        if kind == "bool":
+            return (
+                value
+                if isinstance(value, bool)
+                else {"1": True, "true": True, "0": False, "false": False}[str(value).lower()]
+            )
+        if kind.startswith("Path"):
+            return Path(value)
+        return {"int": int, "float": float}[kind](value)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ConfigError(f"{place}: {value!r} is not a {kind}") from error
+    except ConfigError as error:
+        raise ConfigError(f"{place}: {error}") from error
+
+
+def _check(settings: Settings) -> None:
+    if (settings.cert is None) != (settings.key is None):
+        raise ConfigError("--cert and --key go together")
+    if settings.workers < 1:
+        raise ConfigError("--workers must be at least 1")
+    if not 65535 <= settings.stream_window <= settings.max_stream_window < 2**31:
+        raise ConfigError("--stream-window must be from 64K-1 up to --max-stream-window, and that below 2G")
+    if not 1 <= settings.max_streams <= 2**31 - 1:
+        raise ConfigError("--max-streams must be at least 1")
+    for name in ("idle_seconds", "grace_seconds", "drain_seconds"):
+        if getattr(settings, name) < 0:
+            raise ConfigError(f"--{name.replace('_', '-')} cannot be negative")

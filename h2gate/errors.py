@@ -1,0 +1,153 @@
+"""One tree of errors, raised where the fault is and used on both ends of the wire.
+
+Status and stable code sit on the class; `front/problem.py` writes them as RFC 9457 problem+json and the client turns
+the code back into the same class with `from_code`. A library's own errors are translated at the edge where it is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+
+class GateError(Exception):
+    """Anything h2gate refuses or fails to do. `str(error)` is one sentence for a person; `code` is for programs."""
+
+    status = 500
+    code = "internal"
+    title = "Internal error"
+    retry = False
+
+    def __init__(self, detail: str = "", **members: object) -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail or self.title
+        self.members = members
+        """Further members of the problem document (RFC 9457 section 3.2), e.g. `offset`."""
+        self.headers: list[tuple[bytes, bytes]] = []
+        """Fields the answer carries besides the document, e.g. `upload-offset`."""
+
+
+class BadRequest(GateError):
+    status, code, title = 400, "bad_request", "Bad request"
+
+
+class BadPath(BadRequest):
+    code, title = "bad_path", "Not a path that can be stored"
+
+
+class BadField(BadRequest):
+    code, title = "bad_field", "A header field cannot be understood"
+
+
+class BadForm(BadRequest):
+    code, title = "bad_form", "The form cannot be understood"
+
+
+class BodyCut(BadRequest):
+    """The body ended before it was whole: fewer bytes than its content-length, or a broken connection."""
+
+    code, title, retry = "body_cut", "The body ended early", True
+
+
+class DigestMismatch(BadRequest):
+    code, title = "digest_mismatch", "The bytes do not have the digest that was sent"
+
+
+class Refused(GateError):
+    status, code, title = 403, "refused", "Refused"
+
+
+class NotFound(GateError):
+    status, code, title = 404, "not_found", "Not found"
+
+
+class MethodNotAllowed(GateError):
+    status, code, title = 405, "method_not_allowed", "Method not allowed"
+
+
+class NotAcceptable(GateError):
+    status, code, title = 406, "not_acceptable", "Not acceptable"
+
+
+class Conflict(GateError):
+    status, code, title = 409, "conflict", "Conflict"
+
+
+class OffsetConflict(Conflict):
+    """The write does not begin where the file may be written. The answer tells the offset (`Upload-Offset`)."""
+
+    code, title = "offset_conflict", "The offset is not where this file ends"
+
+
+class PreconditionFailed(GateError):
+    status, code, title = 412, "precondition_failed", "Precondition failed"
+
+
+class TooLarge(GateError):
+    status, code, title = 413, "too_large", "Too large"
+
+
+class UnsupportedMediaType(GateError):
+    status, code, title = 415, "unsupported_media_type", "Unsupported media type"
+
+
+class RangeNotSatisfiable(GateError):
+    status, code, title = 416, "range_not_satisfiable", "Range not satisfiable"
+
+
+class Locked(GateError):
+    status, code, title, retry = 423, "locked", "Another request is writing this file", True
+
+
+class StorageFailed(GateError):
+    """The disk answered with an error other than being full. Nothing was acknowledged."""
+
+    status, code, title, retry = 500, "storage_failed", "The storage failed", True
+
+
+class LedgerFailed(GateError):
+    status, code, title, retry = 503, "ledger_failed", "The ledger failed", True
+
+
+class Draining(GateError):
+    status, code, title, retry = 503, "draining", "Going down; try again", True
+
+
+class StorageFull(GateError):
+    """No space or quota left (ENOSPC, EDQUOT). What was sent is not stored."""
+
+    status, code, title, retry = 507, "storage_full", "No space left", True
+
+
+class PeerGone(GateError):
+    """The other end reset the stream or left; there is nobody to answer (499 is for the log only)."""
+
+    status, code, title, retry = 499, "peer_gone", "The peer is gone", True
+
+
+class ConfigError(GateError):
+    """A setting, flag or file that cannot be used; the command line ends with exit code 2."""
+
+    code, title = "bad_setting", "A setting cannot be used"
+
+
+class ConnectFailed(GateError):
+    """Client side: the gateway could not be reached, or the connection broke."""
+
+    status, code, title, retry = 503, "connect_failed", "No connection to the gateway", True
+
+
+def _tree(root: type[GateError]) -> Iterator[type[GateError]]:
+    yield root
+    for child in root.__subclasses__():
+        yield from _tree(child)
+
+
+def from_code(code: str, status: int, detail: str) -> GateError:
+    """The error that the other end named. An unknown code becomes the class whose status is `status`, else GateError."""
+    classes = list(_tree(GateError))
+    found = next((c for c in classes if c.code == code), None) or next((c for c in classes if c.status == status), None)
+    error = (found or GateError)(detail)
+    if found is None or found.status != status:
+        error.status = status
+        error.retry = status in (429, 502, 503, 504)
+    return error
