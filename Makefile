@@ -1,0 +1,64 @@
+# Everything runs from .venv, which is set up from the locks in requirements/ and only when one of them, pyproject.toml
+# or the interpreter changed. `make PYTHON=python3.13 test` chooses the interpreter.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 13
+	@echo 'PYTHON=… chooses the interpreter (3.11 or newer); ARGS=… is handed to the command.'
+
+demo: .venv/run.stamp ## start a gateway, send it files and show what arrived
+	$(BIN)/h2gate demo $(ARGS)
+
+test: .venv/dev.stamp ## run the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/dev.stamp ## format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: .venv/dev.stamp ## rewrite the sources as `check` wants them
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/dev.stamp ## load test: large uploads
+	$(BIN)/python -m loadtest.run upload $(ARGS)
+
+bench-small: .venv/dev.stamp ## load test: many small files
+	$(BIN)/python -m loadtest.run small $(ARGS)
+
+bench-wan: .venv/dev.stamp ## load test: a path with delay
+	$(BIN)/python -m loadtest.run wan $(ARGS)
+
+lock: .venv/made ## write the locks anew; ARGS=--upgrade takes newer versions
+	@sh requirements/lock.sh $(ARGS)
+
+clean: ## remove .venv, caches and what was built
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	find h2gate loadtest tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The lock of the tests holds the one of the gateway, and the build backend: no package comes without a hash.
+.venv/run.stamp: .venv/made requirements/run.txt pyproject.toml
+	@echo 'installing h2gate into .venv'
+	@$(PIP) install --require-hashes -r requirements/run.txt
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/dev.stamp: .venv/run.stamp requirements/dev.txt
+	@echo 'installing the test tools into .venv'
+	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
+
+# Looked at every time, and made anew only where PYTHON is another version than .venv or where .venv lost its own.
+.venv/made: FORCE
+	@sh requirements/venv.sh $(PYTHON)
+
+FORCE:
+
+.PHONY: help demo test check format bench bench-small bench-wan lock clean FORCE
