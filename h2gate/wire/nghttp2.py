@@ -7,8 +7,9 @@ RFC's scopes: a malformed request or a wrong content-length is a stream error, t
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from typing import Concatenate, ParamSpec
 
 import ngh2
 
@@ -31,9 +32,13 @@ from h2gate.wire.engine import (
     WindowOpened,
 )
 
+P = ParamSpec("P")
 
-_LATE = (ngh2.StreamUnavailableError, ngh2.StreamProtocolError, ngh2.ConnectionStateError, ngh2.ConnectionClosingError)
+_LATE = (ngh2.StreamUnavailableError, ngh2.ConnectionStateError, ngh2.ConnectionClosingError)
 """What ngh2 raises for a call about a stream or a connection that the peer has just ended."""
+
+_AHEAD = 1 << 16
+"""How many bytes of answers `receive` serialises at most."""
 
 
 class Nghttp2Engine:
@@ -49,11 +54,17 @@ class Nghttp2Engine:
                 stream_reset_rate_limit=settings.max_resets,
             ),
         )
-        self._over: set[int] = set()
-        """Streams reset already, by us or by the peer: their `StreamClosed` is no news."""
+        self._stream_window = settings.stream_window
+        self._live: dict[int, int] = {}
+        """The streams the caller knows and may still use, with the window granted to each."""
+        self._peer_max_streams = 100  # nghttp2 assumes so until the peer's SETTINGS are here
+        self._last_stream_id = 0
+        self._early: list[Event] = []
+        """Events found outside `receive`; it gives them out first."""
+        self._ready = b""
+        """Frames serialised inside `receive`; `data_to_send` gives them out first."""
         self._last_words: bytes | None = None
         """The GOAWAY of a connection error that ngh2 found; empty once it was handed out."""
-        self._last_stream_id = 0
         connection.initiate_connection(
             {
                 ngh2.Setting.ENABLE_PUSH: 0,
@@ -67,6 +78,8 @@ class Nghttp2Engine:
 
     @property
     def done(self) -> bool:
+        if self._ready:
+            return False
         if self._last_words is not None:
             return not self._last_words
         return not (self._connection.want_read or self._connection.want_write)
@@ -74,24 +87,34 @@ class Nghttp2Engine:
     def receive(self, data: memoryview) -> list[Event]:
         if self._last_words is not None:
             return []
+        connection = self._connection
         try:
-            self._connection.receive_data(data)
+            connection.receive_data(data)
+            if not self._ready and connection.want_write:
+                # ngh2 tells of a stream error only once its RST_STREAM is serialised, and the peer may stay silent.
+                self._ready = connection.data_to_send(_AHEAD)
         except ngh2.ConnectionProtocolError as error:
             calm = isinstance(error, ngh2.DenialOfServiceError)
             code = ErrorCode.ENHANCE_YOUR_CALM if calm else ErrorCode.PROTOCOL_ERROR
             self._last_words = _goaway_frame(self._last_stream_id, code, str(error))
-        events: list[Event] = []
+        except ngh2.ConnectionStateError:
+            return []  # over already: what still comes is for nobody
+        events, self._early = self._early, []
+        self._collect(events)
+        return events
+
+    def _collect(self, events: list[Event]) -> None:
         for event in self._connection.events():
             if type(event) is ngh2.DataReceived:  # nearly all of them; the rest may take its time
                 events.append(Data(event.stream_id, event.data, event.end_stream))
             else:
                 self._translate(event, events)
-        return events
 
     def _translate(self, event: ngh2.Event, events: list[Event]) -> None:
         match event:
             case ngh2.RequestReceived(stream_id, headers, end_stream):
                 self._last_stream_id = stream_id
+                self._live[stream_id] = self._stream_window
                 events.append(Headers(stream_id, headers, end_stream))
             case ngh2.ResponseReceived(stream_id, headers, end_stream):
                 events.append(Headers(stream_id, headers, end_stream))
@@ -100,83 +123,98 @@ class Nghttp2Engine:
             case ngh2.TrailersReceived(stream_id, headers):
                 events.append(Trailers(stream_id, headers))
             case ngh2.StreamReset(stream_id, error_code):
-                if stream_id not in self._over:
+                if self._live.pop(stream_id, None) is not None:
                     events.append(Reset(stream_id, error_code, remote=True))
-                    self._over.add(stream_id)
             case ngh2.StreamClosed(stream_id, error_code, local_error):
-                if stream_id in self._over:
-                    self._over.discard(stream_id)
-                elif error_code or local_error is not None:
+                known = self._live.pop(stream_id, None) is not None
+                if known and (error_code or local_error is not None):
                     events.append(Reset(stream_id, error_code, remote=False))
             case ngh2.WindowUpdated(stream_id, _):
                 events.append(WindowOpened(stream_id))
             case ngh2.SettingsReceived(_):
                 peer = self._connection.remote_settings
-                events.append(
-                    SettingsChanged(
-                        peer.get(ngh2.Setting.MAX_CONCURRENT_STREAMS, MAX_WINDOW),
-                        peer.get(ngh2.Setting.MAX_FRAME_SIZE, 16384),
-                    )
-                )
-                events.append(WindowOpened(0))
+                self._peer_max_streams = min(peer.get(ngh2.Setting.MAX_CONCURRENT_STREAMS, MAX_WINDOW), MAX_WINDOW)
+                frame_bytes = peer.get(ngh2.Setting.MAX_FRAME_SIZE, 16384)
+                events += (SettingsChanged(self._peer_max_streams, frame_bytes), WindowOpened(0))
             case ngh2.PingAcknowledged(opaque_data):
                 events.append(Pong(opaque_data))
             case ngh2.GoAwayReceived(last_stream_id, error_code, _):
                 events.append(GoAway(last_stream_id, error_code))
 
     def data_to_send(self, max_bytes: int = 1 << 18) -> bytes:
+        if self._ready:
+            ready, self._ready = self._ready, b""
+            return ready
         if self._last_words is not None:
             words, self._last_words = self._last_words, b""
             return words
         return self._connection.data_to_send(max_bytes)
 
     def request(self, headers: Iterable[Header], *, end_stream: bool) -> int:
-        if self._last_words is not None:
+        self._collect(self._early)  # streams that ended while we wrote make room
+        if self._last_words is not None or len(self._live) >= self._peer_max_streams:
             raise StreamsExhausted
         try:
-            return self._connection.send_request(headers, end_stream=end_stream)
-        except (ngh2.ConnectionClosingError, ngh2.NoAvailableStreamIDError, ngh2.StreamUnavailableError) as error:
+            stream_id = self._connection.send_request(headers, end_stream=end_stream)
+        except (*_LATE, ngh2.NoAvailableStreamIDError) as error:
             raise StreamsExhausted from error
+        self._live[stream_id] = self._stream_window
+        return stream_id
+
+    def _call(
+        self, method: Callable[Concatenate[int, P], None], stream_id: int, *args: P.args, **more: P.kwargs
+    ) -> None:
+        """A call about a stream: nothing when it is over, `ValueError` when it is not and the call comes out of order."""
+        if stream_id not in self._live or self._last_words is not None:
+            return
+        try:
+            method(stream_id, *args, **named)
+        except _LATE:
+            return
+        except ngh2.StreamProtocolError as error:
+            self._collect(self._early)  # it may have ended while we wrote
+            if stream_id in self._live:
+                raise ValueError(str(error)) from error
 
     def respond(self, stream_id: int, headers: Iterable[Header], *, end_stream: bool) -> None:
-        with suppress(*_LATE):
-            self._connection.send_response(stream_id, headers, end_stream=end_stream)
+        self._call(self._connection.send_response, stream_id, headers, end_stream=end_stream)
 
     def inform(self, stream_id: int, headers: Iterable[Header]) -> None:
-        with suppress(*_LATE):
-            self._connection.send_informational_response(stream_id, headers)
+        self._call(self._connection.send_informational_response, stream_id, headers)
 
     def send_data(self, stream_id: int, data: bytes | memoryview, *, end_stream: bool) -> None:
-        with suppress(*_LATE):
-            self._connection.send_data(stream_id, data, end_stream=end_stream)
+        self._call(self._connection.send_data, stream_id, data, end_stream=end_stream)
 
     def send_trailers(self, stream_id: int, headers: Iterable[Header]) -> None:
-        with suppress(*_LATE):
-            self._connection.send_trailers(stream_id, headers)
+        self._call(self._connection.send_trailers, stream_id, headers)
 
     def queued_bytes(self, stream_id: int) -> int:
         return self._connection.queued_body_size(stream_id)
 
     def credit(self, stream_id: int, n_bytes: int) -> None:
         if n_bytes and self._last_words is None:
-            self._connection.acknowledge_received_data(n_bytes, stream_id)
+            with suppress(ngh2.ConnectionStateError):
+                self._connection.acknowledge_received_data(n_bytes, stream_id)
 
     def set_window(self, stream_id: int, n_bytes: int) -> None:
-        with suppress(*_LATE):
-            self._connection.set_local_window_size(n_bytes, stream_id=stream_id)
+        granted = self._live.get(stream_id)
+        if granted is not None and n_bytes > granted:  # ngh2 would shrink it by withholding credit
+            self._live[stream_id] = n_bytes
+            with suppress(*_LATE):
+                self._connection.set_local_window_size(n_bytes, stream_id=stream_id)
 
     def reset(self, stream_id: int, code: int) -> None:
-        with suppress(*_LATE):
-            self._over.add(stream_id)
-            self._connection.reset_stream(stream_id, code)
+        self._call(self._connection.reset_stream, stream_id, code)
+        self._live.pop(stream_id, None)
 
     def ping(self, data: bytes) -> None:
         with suppress(*_LATE):
             self._connection.ping(data)
 
     def shutdown_notice(self) -> None:
-        with suppress(*_LATE):
-            self._connection.send_shutdown_notice()
+        if self._server:
+            with suppress(*_LATE):
+                self._connection.send_shutdown_notice()
 
     def goaway(self, code: int = ErrorCode.NO_ERROR) -> None:
         with suppress(*_LATE):
