@@ -1,0 +1,59 @@
+"""The locks follow pyproject.toml on every Python, and nothing is installed that was not vouched for by a hash."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+GROUPS = PROJECT["dependency-groups"]
+RUN = [*PROJECT["project"]["dependencies"], *GROUPS["build"]]
+DIRECT = {"run.txt": RUN, "dev.txt": [*RUN, *GROUPS["dev"]]}
+PYTHONS = ("3.11", "3.12", "3.13")
+
+
+def pins(lock: str, python: str) -> dict[str, str]:
+    """Package → version, as `pip` of this Python reads the lock."""
+    environment = {"python_version": python, "python_full_version": f"{python}.0"}
+    found: dict[str, str] = {}
+    for line in re.findall(r"^[a-z0-9].*(?= \\$)", (ROOT / "requirements" / lock).read_text(), re.MULTILINE):
+        requirement = Requirement(line)
+        if requirement.marker is None or requirement.marker.evaluate(environment):
+            assert requirement.name not in found, f"{requirement.name} is pinned twice for Python {python}"
+            found[canonicalize_name(requirement.name)] = str(requirement.specifier).removeprefix("==")
+    return found
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize("lock", DIRECT)
+def test_lock_holds_a_fitting_version_of_every_dependency(lock: str, python: str) -> None:
+    found = pins(lock, python)
+    for line in DIRECT[lock]:
+        wanted = Requirement(line)
+        if wanted.marker is None or wanted.marker.evaluate():
+            version = found.get(canonicalize_name(wanted.name))
+            assert version is not None and version in wanted.specifier, f"{line}: {version}; run `make lock`"
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_tests_run_with_the_versions_the_gateway_runs_with(python: str) -> None:
+    assert pins("run.txt", python).items() <= pins("dev.txt", python).items()
+
+
+@pytest.mark.parametrize("lock", DIRECT)
+def test_every_package_of_the_lock_has_hashes(lock: str) -> None:
+    text = (ROOT / "requirements" / lock).read_text()
+    packages = re.split(r"^(?=[a-z0-9])", text, flags=re.MULTILINE)[1:]
+    assert len(packages) > 20
+    assert [each for each in packages if "--hash=sha256:" not in each] == []
+    assert "://" not in text
+
+
+def test_build_backend_is_the_one_in_the_lock() -> None:
+    assert PROJECT["build-system"]["requires"] == GROUPS["build"]
