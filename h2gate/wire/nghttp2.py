@@ -162,9 +162,9 @@ class Nghttp2Engine:
         return stream_id
 
     def _call(
-        self, method: Callable[Concatenate[int, P], None], stream_id: int, *args: P.args, **more: P.kwargs
+        self, method: Callable[Concatenate[int, P], None], stream_id: int, *args: P.args, **named: P.kwargs
     ) -> None:
-        """A call about a stream: nothing when it is over, `ValueError` when it is not and the call comes out of order."""
+        """A call about a stream: nothing when that is over, `ValueError` when not and the call is out of order."""
         if stream_id not in self._live or self._last_words is not None:
             return
         try:
