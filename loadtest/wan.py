@@ -152,7 +152,7 @@ class Link:
 @click.option("--seconds", type=float, default=600.0, show_default=True, help="How long the link lasts at most.")
 @click.option("--self-check", is_flag=True, help="Measure round trip and rate (or loss); exit 1 if 5 % off.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
-def main(  # noqa: PLR0917 - the options, as click passes them
+def main(
     rtt: float,
     mbit: float,
     loss: float,
