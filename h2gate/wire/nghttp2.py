@@ -59,6 +59,7 @@ class Nghttp2Engine:
         """The streams the caller knows and may still use, with the window granted to each."""
         self._peer_max_streams = 100  # nghttp2 assumes so until the peer's SETTINGS are here
         self._last_stream_id = 0
+        self._left = False
         self._early: list[Event] = []
         """Events found outside `receive`; it gives them out first."""
         self._ready = b""
@@ -152,12 +153,14 @@ class Nghttp2Engine:
 
     def request(self, headers: Iterable[Header], *, end_stream: bool) -> int:
         self._collect(self._early)  # streams that ended while we wrote make room
-        if self._last_words is not None or len(self._live) >= self._peer_max_streams:
+        if self._left or self._last_words is not None or len(self._live) >= self._peer_max_streams:
             raise StreamsExhausted
         try:
             stream_id = self._connection.send_request(headers, end_stream=end_stream)
         except (*_LATE, ngh2.NoAvailableStreamIDError) as error:
             raise StreamsExhausted from error
+        except ngh2.ConnectionProtocolError as error:
+            raise ValueError(str(error)) from error
         self._live[stream_id] = self._stream_window
         return stream_id
 
@@ -189,7 +192,8 @@ class Nghttp2Engine:
         self._call(self._connection.send_trailers, stream_id, headers)
 
     def queued_bytes(self, stream_id: int) -> int:
-        return self._connection.queued_body_size(stream_id)
+        # ngh2 lets go of a reset stream's body only when its RST_STREAM leaves.
+        return self._connection.queued_body_size(stream_id) if stream_id in self._live else 0
 
     def credit(self, stream_id: int, n_bytes: int) -> None:
         if n_bytes and self._last_words is None:
@@ -199,9 +203,9 @@ class Nghttp2Engine:
     def set_window(self, stream_id: int, n_bytes: int) -> None:
         granted = self._live.get(stream_id)
         if granted is not None and n_bytes > granted:  # ngh2 would shrink it by withholding credit
-            self._live[stream_id] = n_bytes
             with suppress(*_LATE):
                 self._connection.set_local_window_size(n_bytes, stream_id=stream_id)
+                self._live[stream_id] = n_bytes
 
     def reset(self, stream_id: int, code: int) -> None:
         self._call(self._connection.reset_stream, stream_id, code)
@@ -217,6 +221,7 @@ class Nghttp2Engine:
                 self._connection.send_shutdown_notice()
 
     def goaway(self, code: int = ErrorCode.NO_ERROR) -> None:
+        self._left = True
         with suppress(*_LATE):
             self._connection.send_goaway(code)
 
