@@ -34,7 +34,6 @@ events {{ worker_connections 1024; }}
 http {{
   access_log off; client_max_body_size 0; keepalive_requests 1000000000;
   client_body_buffer_size 512k; http2_body_preread_size 512k;
-
   client_body_temp_path {folder}/temp; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
   uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
   server {{
@@ -84,7 +83,11 @@ class Peer:
         return f"https://{self.host}:{self.port}/files/{path}"
 
     def cpu_seconds(self) -> float:
-        """Processor time of the whole tree, once it stands still."""
+        """Processor time of the whole tree since it started."""
+        return processes.cpu_seconds(self.process.pid)
+
+    def settled_cpu_seconds(self) -> float:
+        """The same once it stands still."""
         return processes.settled_cpu_seconds(self.process.pid)
 
     def forget_peak(self) -> None:

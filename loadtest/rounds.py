@@ -1,0 +1,116 @@
+"""Round after round, every candidate once, all in the same state: what makes two figures comparable.
+
+Before each measurement nothing waits to be written, and a scratch file of the same size was written and deleted: where
+the host of a virtual machine takes free memory back, its next use costs up to 2 s of processor a GiB, and chance would
+choose who pays. So a figure is that of a machine whose memory is its own.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from h2gate.config import GIB, MIB
+from loadtest import clients, peers, workloads
+from loadtest.peers import LOOPBACK, Peer
+from loadtest.report import Sample
+
+BARE = ("--no-digest", "--no-fsync")
+SERVERS = ("h2gate", "bare", "nginx")
+SYNC_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A server and how it is spoken to."""
+
+    peer: Peer
+    http: str
+
+    @property
+    def label(self) -> str:
+        return f"{self.peer.name} HTTP/{self.http}"
+
+
+def start_servers(servers: tuple[str, ...], folder: Path, stack: ExitStack, host: str = LOOPBACK) -> list[Peer]:
+    """Those of `SERVERS` that are named, with one certificate; they live as long as the stack."""
+    certificates = peers.make_certificates(folder, host)
+    makers: dict[str, Callable[[Path], Any]] = {
+        "h2gate": lambda place: peers.h2gate(place, certificates, host=host),
+        "bare": lambda place: peers.h2gate(place, certificates, host=host, options=BARE, name="h2gate bare"),
+        "nginx": lambda place: peers.nginx(place, certificates, host=host),
+    }
+    started = []
+    for server in servers:
+        place = folder / server
+        place.mkdir()
+        started.append(stack.enter_context(makers[server](place)))
+    return started
+
+
+def measure(candidates: list[Candidate], rounds: int, once: Callable[[Candidate], dict[str, float]]) -> list[Sample]:
+    """One warm-up round, then `rounds` that count. Progress goes to standard error."""
+    samples = []
+    for number in range(rounds + 1):
+        for candidate in candidates:
+            figures = once(candidate)
+            told = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+            click.echo(f"{f'round {number}' if number else 'warm-up'}: {candidate.label}: {told}", err=True)
+            if number:
+                samples.append(Sample(candidate.label, number, figures))
+    return samples
+
+
+def put_once(candidate: Candidate, source: workloads.Source, wrap: clients.Wrap = list) -> dict[str, float]:
+    """One large upload, measured, verified and deleted."""
+    peer, name = candidate.peer, workloads.fresh_name("large")
+    before = make_ready(peer, source.size)
+    sent = clients.curl_put(peer, source.path, name, candidate.http, wrap)
+    cpu_seconds, peak = peer.settled_cpu_seconds() - before, peer.peak_bytes()
+    workloads.verify(peer, name, source)
+    peer.stored(name).unlink()
+    return {
+        "MB/s": source.size / 1e6 / sent.seconds,
+        "CPU s/GiB": cpu_seconds * GIB / source.size,
+        "peak MiB": peak / MIB,
+    }
+
+
+def small_once(candidate: Candidate, source: workloads.Source, count: int, urls: Path) -> dict[str, float]:
+    """`count` small uploads on one connection, measured, verified and deleted."""
+    peer = candidate.peer
+    files = workloads.plan_small_files(peer, count, urls)
+    before = make_ready(peer, 2 * count * source.size)
+    sent = clients.h2load_put(peer, source.path, urls, count)
+    cpu_seconds, peak = peer.settled_cpu_seconds() - before, peer.peak_bytes()
+    files.verify(peer, source)
+    shutil.rmtree(peer.stored(files.folder))
+    return {
+        "requests/s": count / sent.seconds,
+        "CPU µs/request": cpu_seconds * 1e6 / count,
+        "peak MiB": peak / MIB,
+    }
+
+
+def make_ready(peer: Peer, size: int) -> float:
+    """The same state before every measurement: disk idle, memory for `size` bytes at hand, the peak forgotten.
+
+    Returns the processor seconds the peer has used so far.
+    """
+    peer.settled_cpu_seconds()
+    subprocess.run(["sync", "--file-system", str(peer.data)], check=True, timeout=SYNC_SECONDS)
+    scratch = peer.data / workloads.fresh_name("scratch")
+    block = b"\1" * MIB
+    with scratch.open("wb", buffering=0) as file:
+        for _ in range(size // MIB + 1):
+            file.write(block)
+    scratch.unlink()
+    peer.forget_peak()
+    return peer.cpu_seconds()

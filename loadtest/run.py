@@ -1,0 +1,178 @@
+"""`python -m loadtest.run upload | small | wan`: h2gate and nginx with the same bytes in turn, round after round.
+
+Every upload goes to a fresh name, is compared with its source and deleted outside the measurement; a byte lost voids
+the run. Ctrl-C, SIGTERM or `--minutes` ends it and leaves neither process nor file behind.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from h2gate.config import MIB, parse_bytes
+from h2gate.errors import ConfigError
+from loadtest import clients, peers, report, rounds, workloads
+from loadtest.rounds import Candidate
+from loadtest.wan import Link, LinkUnavailable
+
+BASELINE = "nginx HTTP/2"
+VOID = (LinkUnavailable, peers.PeerFailed, clients.SendFailed, workloads.BytesLost, subprocess.SubprocessError)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The options that every command has."""
+
+    rounds: int
+    servers: tuple[str, ...]
+    folder: Path | None
+    json_file: Path | None
+    minutes: float
+
+    @contextmanager
+    def workplace(self) -> Iterator[tuple[Path, ExitStack]]:
+        """A folder that is deleted and a stack that is unwound, whatever happens."""
+        try:
+            with (
+                bounded(self.minutes),
+                tempfile.TemporaryDirectory(prefix="h2gate-loadtest-", dir=self.folder) as place,
+                ExitStack() as stack,
+            ):
+                yield Path(place), stack
+        except VOID as failure:
+            raise click.ClickException(f"the run is void: {failure}") from None
+
+    def conclude(self, what: str, place: Path, settings: dict[str, Any], samples: list[report.Sample]) -> None:
+        settings = {"rounds": self.rounds, "servers": list(self.servers), **settings}
+        saved = report.document(what, settings, samples, BASELINE, place)
+        report.show(saved)
+        if self.json_file is not None:
+            self.json_file.parent.mkdir(parents=True, exist_ok=True)
+            self.json_file.write_text(json.dumps(saved, indent=1, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def bounded(minutes: float) -> Iterator[None]:
+    """Ends the run, cleanly, when its time is up or somebody sends SIGTERM."""
+
+    def give_up(number: int, _: object) -> None:
+        raise click.ClickException(f"stopped by {signal.Signals(number).name}; nothing is reported")
+
+    before = {number: signal.signal(number, give_up) for number in (signal.SIGALRM, signal.SIGTERM)}
+    signal.setitimer(signal.ITIMER_REAL, minutes * 60)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Size(click.ParamType[int]):
+    """64M, 1G, or plain bytes."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return parse_bytes(str(value))
+        except ConfigError as error:
+            self.fail(str(error), param, ctx)
+
+
+def _servers(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
+    chosen = tuple(value.split(","))
+    if unknown := set(chosen) - set(rounds.SERVERS):
+        raise click.BadParameter(f"no such server: {', '.join(sorted(unknown))}")
+    return chosen
+
+
+def shared(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of `Asked`."""
+    path = click.Path(path_type=Path)
+    for option in (
+        click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Rounds that count."),
+        click.option(
+            "--servers",
+            default=",".join(rounds.SERVERS),
+            callback=_servers,
+            show_default=True,
+            help="Which, in which order; `bare` is h2gate with neither digest nor fsync, which is what nginx does.",
+        ),
+        click.option("--folder", type=path, help="Where to store.  [default: the folder for temporary files]"),
+        click.option("--json", "json_file", type=path, help="Save every sample and the summary there."),
+        click.option("--minutes", type=float, default=30.0, show_default=True, help="Give up after this time."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group()
+def main() -> None:
+    """Measure h2gate against nginx."""
+
+
+@main.command()
+@click.option("--size", type=Size(), default="1G", show_default=True, help="Bytes of the file.")
+@shared
+def upload(size: int, **asked: Any) -> None:
+    """One large file over loopback, with curl on HTTP/2 and HTTP/1.1."""
+    run = Asked(**asked)
+    with run.workplace() as (place, stack):
+        source = workloads.make_source(place / "source", size)
+        servers = rounds.start_servers(run.servers, place, stack)
+        candidates = [Candidate(peer, http) for peer in servers for http in ("2", "1.1")]
+        samples = rounds.measure(candidates, run.rounds, lambda candidate: rounds.put_once(candidate, source))
+        run.conclude(f"One file of {size / MIB:g} MiB over loopback", place, {"size": size}, samples)
+
+
+@main.command()
+@click.option("--requests", type=click.IntRange(100), default=5000, show_default=True, help="Files in each round.")
+@shared
+def small(requests: int, **asked: Any) -> None:
+    """Many files of 10 KiB over loopback: h2load, one connection, 100 streams, a path for each."""
+    run = Asked(**asked)
+    with run.workplace() as (place, stack):
+        source = workloads.make_source(place / "source", workloads.SMALL_BYTES)
+        candidates = [Candidate(peer, "2") for peer in rounds.start_servers(run.servers, place, stack)]
+        samples = rounds.measure(
+            candidates, run.rounds, lambda candidate: rounds.small_once(candidate, source, requests, place / "urls")
+        )
+        what = f"{requests} files of 10 KiB, one connection, 100 streams"
+        run.conclude(what, place, {"requests": requests}, samples)
+
+
+@main.command()
+@click.option("--size", type=Size(), default="256M", show_default=True, help="Bytes of the file.")
+@click.option("--rtt", type=float, default=50.0, show_default=True, help="Round trip in ms.")
+@click.option("--mbit", type=float, default=1000.0, show_default=True, help="Rate of the link in Mbit/s.")
+@click.option("--loss", type=float, default=0.0, show_default=True, help="Packets lost, in per cent.")
+@shared
+def wan(size: int, rtt: float, mbit: float, loss: float, **asked: Any) -> None:
+    """One large file over a wide-area link (needs root), with curl on HTTP/2 and HTTP/1.1."""
+    run = Asked(**asked)
+    with run.workplace() as (place, stack):
+        link = stack.enter_context(Link(rtt_ms=rtt, mbit=mbit, loss_percent=loss, seconds=run.minutes * 60))
+        source = workloads.make_source(place / "source", size)
+        servers = rounds.start_servers(run.servers, place, stack, link.near_address)
+        candidates = [Candidate(peer, http) for peer in servers for http in ("2", "1.1")]
+        samples = rounds.measure(candidates, run.rounds, lambda each: rounds.put_once(each, source, link.far))
+        link.close()
+        settings: dict[str, Any] = {"size": size, "rtt_ms": rtt, "mbit": mbit, "loss_percent": loss, "mtu": link.mtu}
+        settings |= {"queue_bytes": link.queue_bytes, "congestion": link.congestion, "packets": link.counts}
+        what = f"One file of {size / MIB:g} MiB at {rtt:g} ms, {mbit:g} Mbit/s, {loss:g} % loss"
+        run.conclude(what, place, settings, samples)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""The servers that are compared come up, take files, and leave nothing behind."""
+
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from loadtest import processes
+from loadtest.clients import curl_put
+from loadtest.peers import PeerFailed, h2gate_serves, make_certificates, nginx
+from loadtest.peers import h2gate as h2gate_peer
+from loadtest.workloads import BytesLost, make_source, verify
+
+needs_nginx = pytest.mark.skipif(
+    shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin") is None, reason="nginx is not installed"
+)
+needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+needs_h2gate = pytest.mark.skipif(not h2gate_serves(), reason="h2gate has no `serve` yet")
+PEERS = [
+    pytest.param(nginx, marks=needs_nginx, id="nginx"),
+    pytest.param(h2gate_peer, marks=needs_h2gate, id="h2gate"),
+]
+
+
+@needs_curl
+@pytest.mark.parametrize("start", PEERS)
+@pytest.mark.parametrize("http", ["2", "1.1"])
+def test_peer_takes_a_file_and_is_gone_afterwards(tmp_path: Path, start: type, http: str) -> None:
+    source = make_source(tmp_path / "source", 3 << 20)
+    with start(tmp_path, make_certificates(tmp_path)) as peer:
+        family = processes.tree(peer.process.pid)
+        curl_put(peer, source.path, "folder/taken", http)
+        verify(peer, "taken", source)
+        assert peer.peak_bytes() > 1 << 20
+    assert [stat.pid for stat in family if processes.read_stat(stat.pid)] == []
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((peer.host, peer.port), timeout=5).close()
+
+
+@needs_nginx
+@needs_curl
+def test_a_stored_file_that_lost_a_byte_is_noticed(tmp_path: Path) -> None:
+    source = make_source(tmp_path / "source", 100_000)
+    with nginx(tmp_path, make_certificates(tmp_path)) as peer:
+        curl_put(peer, source.path, "cut", "2")
+        with peer.stored("cut").open("r+b") as file:
+            file.truncate(99_999)
+        with pytest.raises(BytesLost, match="other bytes"):
+            verify(peer, "cut", source)
+        with pytest.raises(BytesLost, match="0 files"):
+            verify(peer, "never-sent", source)
+
+
+@needs_nginx
+def test_a_server_that_does_not_come_up_says_why(tmp_path: Path) -> None:
+    certificates = make_certificates(tmp_path)
+    certificates.key.unlink()
+    with pytest.raises(PeerFailed, match=r"key\.pem"), nginx(tmp_path, certificates):
+        pass
+
+
+def test_a_child_that_ended_still_counts_as_its_parents_cost() -> None:
+    burn = "import time\nwhile time.process_time() < 0.2: pass"
+    script = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {burn!r}])\nprint(flush=True)\ninput()"
+    with subprocess.Popen(["python3", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        try:
+            assert parent.stdout is not None
+            parent.stdout.readline()
+            assert processes.cpu_seconds(parent.pid) >= 0.19
+        finally:
+            processes.end(parent)
