@@ -57,7 +57,9 @@ class Nghttp2Engine:
         self._stream_window = settings.stream_window
         self._live: dict[int, int] = {}
         """The streams the caller knows and may still use, with the window granted to each."""
-        self._peer_max_streams = 100  # nghttp2 assumes so until the peer's SETTINGS are here
+        self._peer: dict[int, int] = {}
+        """The peer's SETTINGS so far."""
+        self._peer_max_streams = 100  # nghttp2 assumes so until the first ones are here
         self._last_stream_id = 0
         self._left = False
         self._early: list[Event] = []
@@ -132,10 +134,12 @@ class Nghttp2Engine:
                     events.append(Reset(stream_id, error_code, remote=False))
             case ngh2.WindowUpdated(stream_id, _):
                 events.append(WindowOpened(stream_id))
-            case ngh2.SettingsReceived(_):
-                peer = self._connection.remote_settings
-                self._peer_max_streams = min(peer.get(ngh2.Setting.MAX_CONCURRENT_STREAMS, MAX_WINDOW), MAX_WINDOW)
-                frame_bytes = peer.get(ngh2.Setting.MAX_FRAME_SIZE, 16384)
+            case ngh2.SettingsReceived(changed):
+                self._peer.update(changed)  # ngh2's own record cannot be asked after a connection error
+                self._peer_max_streams = min(
+                    self._peer.get(ngh2.Setting.MAX_CONCURRENT_STREAMS, MAX_WINDOW), MAX_WINDOW
+                )
+                frame_bytes = self._peer.get(ngh2.Setting.MAX_FRAME_SIZE, 16384)
                 events += (SettingsChanged(self._peer_max_streams, frame_bytes), WindowOpened(0))
             case ngh2.PingAcknowledged(opaque_data):
                 events.append(Pong(opaque_data))
