@@ -1,5 +1,8 @@
 """The other end: `Transport` for any httpx client, `Client` for many files over one connection."""
 
+from h2gate.client.asking import Entry
+from h2gate.client.listener import Item, Listener, Outcome
+from h2gate.client.session import Client
 from h2gate.client.transport import Transport
 
-__all__ = ["Transport"]
+__all__ = ["Client", "Entry", "Item", "Listener", "Outcome", "Transport"]

@@ -255,7 +255,7 @@ class Connection(asyncio.BufferedProtocol):
     def _flush(self) -> None:
         self._flushing = None
         transport, written = self._transport, 0
-        if transport is None or self.failure is not None:
+        if transport is None or transport.is_closing():
             return
         while not self.paused:
             if written >= BURST:

@@ -1,0 +1,116 @@
+"""One request to the gateway and what its answer says: the error it named, or a listing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from h2gate.client import names
+from h2gate.client.failures import from_httpx
+from h2gate.client.transport import Transport
+from h2gate.errors import GateError, NotFound, from_code
+
+_TIMEOUT = httpx.Timeout(connect=10, read=300, write=60, pool=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of a listing; `size` in bytes, `modified` as RFC 3339 text."""
+
+    name: str
+    type: str
+    url: str
+    size: int | None = None
+    modified: str = ""
+    etag: str = ""
+
+
+class Asker:
+    """Requests over one transport, with the fields that all of them carry."""
+
+    def __init__(self, transport: Transport, headers: Mapping[str, str]) -> None:
+        self._http = httpx.AsyncClient(transport=transport, trust_env=False)
+        self._headers = {"user-agent": "h2gate", **headers}
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    def request(self, method: str, url: str, headers: dict[str, str], **more: Any) -> httpx.Request:
+        extensions = {"timeout": _TIMEOUT.as_dict(), **more.pop("extensions", {})}
+        target = httpx.URL(url)
+        fields = {"host": target.netloc.decode("ascii"), **self._headers, **headers}
+        return httpx.Request(method, target, headers=fields, extensions=extensions, **more)
+
+    async def stream(self, request: httpx.Request) -> httpx.Response:
+        """The answer's header section; the body is to be read and closed by the caller."""
+        return await self._http.send(request, stream=True)
+
+    async def ask(self, method: str, url: str, headers: dict[str, str], **more: Any) -> httpx.Response:
+        """The whole answer, if it is a 2xx. Raises the error that the gateway named, or what broke on the way."""
+        try:
+            response = await self._http.send(self.request(method, url, headers, **more))
+        except httpx.HTTPError as error:
+            raise from_httpx(error) from error
+        if not 200 <= response.status_code < 300:
+            raise refusal(response)
+        return response
+
+    async def ls(self, url: str) -> list[Entry]:
+        """What is in a folder, or the one file that `url` names. Raises `GateError`."""
+        if not names.is_folder(url):
+            try:
+                return [await self.head(url)]
+            except NotFound:
+                url += "/"
+        response = await self.ask("GET", url, {"accept": "application/json"})
+        try:
+            listing = response.json()
+            return [_entry(url, each) for each in listing["entries"]]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise GateError(f"{url}: the answer is not a listing") from error
+
+    async def walk(self, url: str) -> AsyncIterator[Entry]:
+        for entry in await self.ls(url):
+            if entry.type == "directory":
+                async for each in self.walk(entry.url + "/"):
+                    yield each
+            else:
+                yield entry
+
+    async def head(self, url: str) -> Entry:
+        fields = (await self.ask("HEAD", url, {})).headers
+        size = fields.get("content-length")
+        modified = fields.get("last-modified", "")
+        return Entry(names.last_name(url), "file", url, int(size) if size else None, modified, fields.get("etag", ""))
+
+
+def refusal(response: httpx.Response) -> GateError:
+    """The problem document (RFC 9457) as the class it names."""
+    document: dict[str, Any] = {}
+    if "json" in response.headers.get("content-type", ""):
+        try:
+            document = dict(response.json())
+        except (ValueError, TypeError):
+            document = {}
+    detail = str(document.get("detail") or f"{response.status_code} {response.reason_phrase}")
+    error = from_code(str(document.get("code", "")), response.status_code, detail)
+    error.members["seen"] = response.status_code
+    if "retry-after" in response.headers:
+        error.members["retry_after"] = response.headers["retry-after"]
+    return error
+
+
+def _entry(folder: str, described: dict[str, Any]) -> Entry:
+    name = names.safe_name(str(described["name"]).rstrip("/"))
+    size = described.get("size")
+    return Entry(
+        name,
+        str(described.get("type", "file")),
+        names.below(folder, name),
+        int(size) if size is not None else None,
+        str(described.get("modified", "")),
+        str(described.get("etag", "")),
+    )

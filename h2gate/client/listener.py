@@ -1,0 +1,58 @@
+"""What a transfer tells while it runs: `Item` is one file that is to move, `Outcome` what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from h2gate.errors import GateError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Item:
+    """One file on its way. `local` is None for standard input and output, `size` None while it is unknown.
+
+    `once`: it cannot be begun again (standard input and output).
+    """
+
+    name: str
+    local: Path | None
+    url: str
+    size: int | None = None
+    once: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`error` is None when the file is in its place, whole and verified. `status` is the last HTTP status seen."""
+
+    item: Item
+    n_bytes: int = 0
+    seconds: float = 0.0
+    sha256: str = ""
+    status: int = 0
+    attempts: int = 1
+    error: GateError | None = None
+
+
+class Listener:
+    """Deaf; a subclass overrides what it wants to hear. Called on the event loop: be quick."""
+
+    def planned(self, items: Sequence[Item]) -> None:
+        """These are going to move."""
+
+    def skipped(self, name: str, why: str) -> None:
+        """This will not be moved, and that is no failure."""
+
+    def started(self, item: Item) -> None:
+        """Its first attempt begins."""
+
+    def moved(self, item: Item, n_bytes: int) -> None:
+        """So many more bytes of it were sent or received."""
+
+    def retried(self, item: Item, error: GateError, seconds: float) -> None:
+        """An attempt failed; the next one begins at zero bytes after `seconds`."""
+
+    def finished(self, outcome: Outcome) -> None:
+        """Once an item."""

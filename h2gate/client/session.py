@@ -1,0 +1,201 @@
+"""Many files over one connection: `async with Client(url) as gate: await gate.put(["data"])`.
+
+Every file is hashed on its way and the two ends' digests are compared. One file's failure stops no other; what may be
+retried is tried three times. Files are in flight up to `streams` (small ones, whose cost is the round trip, three times
+as many beside them), so neither memory nor the gateway's patience depends on how many files there are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+
+import httpx
+
+from h2gate.client import names
+from h2gate.client.asking import Asker, Entry
+from h2gate.client.failures import LocalFile, from_httpx
+from h2gate.client.listener import Item, Listener, Outcome
+from h2gate.client.local import local_failure
+from h2gate.client.moving import SMALL, Mover
+from h2gate.client.transport import HttpVersion, Transport, tls_context
+from h2gate.errors import ConfigError, GateError
+
+ATTEMPTS = 3
+
+
+class Client:
+    """`url`: where relative names start. `ca`: files of authorities trusted beside the system's. `digest`: send each
+    large file's SHA-256 behind it as a trailer (what the gateway states is compared in any case).
+
+    Raises `ConfigError` for what cannot be meant; the failures of single files come as `Outcome.error`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        ca: Sequence[str | Path] = (),
+        insecure: bool = False,
+        http: HttpVersion = "auto",
+        streams: int = 32,
+        connections: int = 1,
+        digest: bool = True,
+        listener: Listener | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        if streams < 1 or connections < 1:
+            raise ConfigError("streams and connections must be at least 1")
+        self.url = names.parse_url(url)
+        try:
+            verify = tls_context(ca_files=tuple(str(file) for file in ca), insecure=insecure)
+        except OSError as error:
+            raise ConfigError(f"{', '.join(map(str, ca))}: not a file of certificates ({error})") from error
+        limits = httpx.Limits(max_connections=4 * streams, max_keepalive_connections=4 * streams)
+        self.transport = Transport(verify=verify, http=http, connections=connections, limits=limits)
+        self.in_flight = 0
+        """Files being moved now."""
+        self.most_in_flight = 0
+        self._streams = streams
+        self._listener = listener or Listener()
+        self._asker = Asker(self.transport, headers or {})
+        self._mover = Mover(self._asker, self._listener, digest=digest)
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._asker.close()
+        await self._mover.close()
+
+    # -- the four verbs
+
+    async def put(self, paths: Sequence[str | Path], url: str | None = None) -> list[Outcome]:
+        """Send files and folders to `url` (see `names`). An outcome for each file, in the order they ended."""
+        items, failed = await asyncio.to_thread(self._plan, paths, url or self.url)
+        self._listener.planned(items)
+        for outcome in failed:
+            self._listener.finished(outcome)
+        return failed + await self._run(items, self._mover.put)
+
+    async def get(self, urls: Sequence[str], target: str = ".") -> list[Outcome]:
+        """Fetch files, and folders (URLs that end in "/") with everything below, to `target`."""
+        urls = [names.parse_url(url) for url in urls]
+        several = len(urls) > 1 or names.is_folder(urls[0])
+        if several and target == names.STANDARD:
+            raise ConfigError("standard output takes one file")
+        if several and not names.is_local_folder(target):
+            raise ConfigError(f"{target}: for several files, or a folder, name a folder that exists or end it with /")
+        items = [item for url in urls async for item in self._downloads(url, target)]
+        self._listener.planned(items)
+        return await self._run(items, self._mover.get)
+
+    async def ls(self, url: str | None = None) -> list[Entry]:
+        """What is in a folder, or the one file that `url` names. Raises `GateError`."""
+        return await self._asker.ls(names.parse_url(url) if url else self.url)
+
+    async def rm(self, urls: Sequence[str], *, recursive: bool = False) -> list[Outcome]:
+        """Delete files; with `recursive` also every file below URLs that end in "/"."""
+        items = []
+        for url in map(names.parse_url, urls):
+            if names.is_folder(url) and not recursive:
+                raise ConfigError(f"{url} is a folder: say --recursive to delete every file below it")
+            found = [entry async for entry in self._asker.walk(url)] if names.is_folder(url) else []
+            items += [Item(entry.url, None, entry.url, 0) for entry in found] or [Item(url, None, url, 0)]
+        self._listener.planned(items)
+        return await self._run(items, self._mover.delete)
+
+    # -- what is to move
+
+    def _plan(self, paths: Sequence[str | Path], url: str) -> tuple[list[Item], list[Outcome]]:
+        items: list[Item] = []
+        failed: list[Outcome] = []
+        target = names.parse_url(url)
+        if len(paths) > 1 and not names.is_folder(target):
+            raise ConfigError(f"{target}: to put several files, or a folder, end the URL with /")
+        for path in paths:
+            try:
+                items += names.uploads([path], target, self._listener.skipped)
+            except LocalFile as error:
+                failed.append(Outcome(Item(str(path), Path(path), target), error=error))
+        return items, failed
+
+    async def _downloads(self, url: str, target: str) -> AsyncIterator[Item]:
+        if not names.is_folder(url):
+            local = names.download_target(url, target)
+            yield Item(url, local, url, once=local is None)
+            return
+        root = Path(target)
+        above = len(url) if url.removesuffix("/").endswith("/files") else len(url.rstrip("/").rpartition("/")[0]) + 1
+        async for entry in self._asker.walk(url):
+            parts = [names.last_name(part) for part in entry.url[above:].split("/")]
+            yield Item(entry.url, root.joinpath(*parts), entry.url, entry.size)
+
+    # -- many at once
+
+    async def _run(self, items: Iterable[Item], once: Callable[[Item], Awaitable[Outcome]]) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        small = [item for item in items if item.size is not None and item.size <= SMALL]
+        large = [item for item in items if item.size is None or item.size > SMALL]
+
+        async def one(item: Item, places: asyncio.Semaphore) -> None:
+            try:
+                self._listener.started(item)
+                outcome = await self._attempts(item, once)
+                outcomes.append(outcome)
+                self._listener.finished(outcome)
+            finally:
+                places.release()
+
+        async def all_of(group: asyncio.TaskGroup, some: list[Item], places: asyncio.Semaphore) -> None:
+            for item in some:
+                await places.acquire()
+                group.create_task(one(item, places))
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(all_of(group, large, asyncio.Semaphore(self._streams)))
+            group.create_task(all_of(group, small, asyncio.Semaphore(3 * self._streams)))
+        return outcomes
+
+    async def _attempts(self, item: Item, once: Callable[[Item], Awaitable[Outcome]]) -> Outcome:
+        start, attempt = time.monotonic(), 0
+        while True:
+            attempt += 1
+            self.in_flight += 1
+            self.most_in_flight = max(self.most_in_flight, self.in_flight)
+            try:
+                outcome = await _settle(item, once)
+            finally:
+                self.in_flight -= 1
+            error = outcome.error
+            if error is None or not error.retry or attempt == ATTEMPTS or item.once:
+                return replace(outcome, seconds=time.monotonic() - start, attempts=attempt)
+            pause = _pause(attempt, error)
+            self._listener.retried(item, error, pause)
+            await asyncio.sleep(pause)
+
+
+async def _settle(item: Item, once: Callable[[Item], Awaitable[Outcome]]) -> Outcome:
+    """The outcome of one attempt, whatever failed."""
+    try:
+        return await once(item)
+    except GateError as error:
+        return Outcome(item, status=int(str(error.members.get("seen", 0))), error=error)
+    except httpx.HTTPError as error:
+        return Outcome(item, error=from_httpx(error))
+    except OSError as error:
+        return Outcome(item, error=local_failure(item.name, error))
+
+
+def _pause(attempt: int, error: GateError) -> float:
+    """Seconds before the next attempt: doubling, with jitter; what the gateway asks for, if that is bearable."""
+    asked = str(error.members.get("retry_after", ""))
+    doubling: float = 0.25 * 2.0**attempt * random.uniform(0.5, 1.5)  # noqa: S311
+    return min(float(asked), 30.0) if asked.isdigit() else doubling
