@@ -70,7 +70,7 @@ def make_certificates(folder: Path, *hosts: str) -> Certificates:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A server that runs. `data` is the folder its files end up in, somewhere below."""
+    """A server that runs. What it stores lies in the folder `data`."""
 
     name: str
     host: str
@@ -97,12 +97,12 @@ class Peer:
         """Highest resident memory of the tree since `forget_peak`."""
         return processes.peak_bytes(self.process.pid)
 
-    def stored(self, name: str) -> Path:
-        """The one stored file of that name. Raises `LookupError` when there is none, or more than one."""
-        found = list(self.data.rglob(name))
-        if len(found) != 1:
-            raise LookupError(f"{self.name} holds {len(found)} files called {name}, not 1")
-        return found[0]
+    def stored(self, path: str) -> Path:
+        """Where what was sent to `url(path)` lies. Raises `LookupError` when it does not."""
+        place = self.data / "files" / path
+        if not place.exists():
+            raise LookupError(f"{self.name} has not stored {path}")
+        return place
 
 
 @contextmanager
