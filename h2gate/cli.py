@@ -202,14 +202,26 @@ def _settings(command: Callable[..., int]) -> Callable[..., int]:
     for spec in reversed(dataclasses.fields(config.Settings)):
         default = spec.default_factory() if spec.default is dataclasses.MISSING else spec.default
         flag, kind = "--" + spec.name.replace("_", "-"), str(spec.type)
-        shown = ", ".join(default) if isinstance(default, tuple) else default
-        more: dict[str, Any] = {"help": spec.metadata["meaning"], "default": None, "show_default": str(shown)}
+        meaning = spec.metadata["meaning"] + _told(default, spec.metadata)
+        more: dict[str, Any] = {"help": meaning, "default": None, "show_default": False}
         if kind == "bool":
             flag += f"/--no-{flag[2:]}"
         else:
             more |= {"type": str, "multiple": kind.startswith("tuple"), "metavar": _metavar(kind, spec.metadata)}
         command = click.option(flag, spec.name, **more)(command)
     return command
+
+
+def _told(default: Any, metadata: Any) -> str:
+    """The default as a person writes it."""
+    if default is None:
+        return ""
+    if metadata.get("unit") == "bytes":
+        for unit, size in (("G", config.GIB), ("M", config.MIB), ("K", config.KIB)):
+            if default and default % size == 0:
+                return f"  [default: {default // size}{unit}]"
+    words = ", ".join(default) if isinstance(default, tuple) else default
+    return f"  [default: { ({True: 'yes', False: 'no'}[words] if isinstance(words, bool) else words) }]"
 
 
 def _metavar(kind: str, metadata: Any) -> str:
@@ -230,9 +242,10 @@ def serve(file: Path | None, **flags: Any) -> int:
     h2gate serve --config h2gate.toml --cert c.pem --key k.pem --listen 0.0.0.0:443
     """
     settings = config.load(flags, file=file)
-    from h2gate.server.run import run  # noqa: PLC0415 - the other commands do not need a server's imports
+    from h2gate.front.app import create_app  # noqa: PLC0415 - the other commands do not need a server's imports
+    from h2gate.server.run import run  # noqa: PLC0415
 
-    return run(settings)
+    return run(settings, create_app)
 
 
 @cli.command()

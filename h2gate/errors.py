@@ -1,7 +1,7 @@
 """One tree of errors, raised where the fault is and used on both ends of the wire.
 
 Status and stable code sit on the class; `front/problem.py` writes them as RFC 9457 problem+json and the client turns
-the code back into the same class with `from_code`. A library's own errors are translated at the edge where it is called.
+the code back into the same class with `from_code`. A library's errors are translated at the edge where it is called.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def _tree(root: type[GateError]) -> Iterator[type[GateError]]:
 
 
 def from_code(code: str, status: int, detail: str) -> GateError:
-    """The error that the other end named. An unknown code becomes the class whose status is `status`, else GateError."""
+    """The error that the other end named. An unknown code becomes the class with that status, else GateError."""
     classes = list(_tree(GateError))
     found = next((c for c in classes if c.code == code), None) or next((c for c in classes if c.status == status), None)
     error = (found or GateError)(detail)

@@ -1,0 +1,47 @@
+"""Digests that travel with a body (RFC 9530) and the hashes that check them while it is stored.
+
+SHA-256 is what is kept and answered; SHA-512 is computed when a field asks for it. Other algorithms are ignored, as
+RFC 9530 section 2 lets a recipient do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from h2gate.errors import DigestMismatch
+from h2gate.upload import Tap
+
+ALGORITHMS = {"sha-256": "sha256", "sha-512": "sha512"}
+"""Names of RFC 9530 section 5 that are verified, and hashlib's names for them."""
+
+
+class Hashes:
+    """Running hashes of one body. `taps` go to the storage."""
+
+    def __init__(self, names: set[str], resumed: Any = None) -> None:
+        """`names` are RFC 9530's; `resumed` is a running SHA-256 to go on with."""
+        self._running: dict[str, Any] = {name: hashlib.new(ALGORITHMS[name]) for name in names}
+        self.whole = resumed
+        """The running SHA-256 of the whole file, where the body is only its end."""
+
+    @property
+    def taps(self) -> list[Tap]:
+        return [*self._running.values(), *([self.whole] if self.whole is not None else [])]
+
+    @property
+    def running(self) -> Any:
+        """The running SHA-256 of the body, or None."""
+        return self._running.get("sha-256")
+
+    def value(self, name: str) -> bytes | None:
+        """The digest by RFC 9530's name, None if it was not computed."""
+        hasher = self._running.get(name)
+        return hasher.digest() if hasher is not None else None
+
+
+def verify(expected: Mapping[str, bytes], name: str, found: bytes) -> None:
+    """Raises `DigestMismatch` unless `found` is what the sender expects for `name`, or the sender expects nothing."""
+    if name in expected and expected[name] != found:
+        raise DigestMismatch(f"the {name} of what arrived is not the one that was sent")

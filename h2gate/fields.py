@@ -1,0 +1,149 @@
+"""The grammar of the header fields we read and write: digests (RFC 9530), ranges, conditions and dates (RFC 9110).
+
+Structured fields (RFC 9651) are parsed by a library; everything here raises `BadField`, naming the field.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import format_datetime, parsedate_to_datetime
+
+import http_sf
+
+from h2gate.errors import BadField, PreconditionFailed, RangeNotSatisfiable
+
+_TCHAR = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+
+
+def digests(value: str, field: str) -> dict[str, bytes]:
+    """`Repr-Digest`, `Content-Digest`: algorithm (lower case) to digest, unknown algorithms included."""
+    if not value:
+        return {}
+    try:
+        parsed = http_sf.parse(value.encode("latin1"), tltype="dictionary")
+    except ValueError as error:
+        raise BadField(f"{field}: not a dictionary of digests (RFC 9530): {error}") from error
+    if not isinstance(parsed, dict):
+        raise BadField(f"{field}: not a dictionary of digests (RFC 9530)")
+    found: dict[str, bytes] = {}
+    for name, member in parsed.items():
+        if not isinstance(member, tuple) or not isinstance(member[0], bytes):
+            raise BadField(f"{field}: {name} must be a byte sequence, written :base64:")
+        found[name] = member[0]
+    return found
+
+
+def digest_field(name: str, digest: bytes) -> str:
+    """The value of `Repr-Digest` for one digest."""
+    return f"{name}=:{base64.b64encode(digest).decode()}:"
+
+
+def decimal(value: str, field: str) -> int:
+    """A non-negative integer of plain digits."""
+    if not (value.isascii() and value.isdigit()) or len(value) > 18:
+        raise BadField(f"{field}: {value[:40]!r} is not a non-negative integer")
+    return int(value)
+
+
+def http_date(ns: int) -> str:
+    """Nanoseconds since the epoch as an HTTP-date (RFC 9110 section 5.6.7)."""
+    return format_datetime(datetime.fromtimestamp(ns // 1_000_000_000, UTC), usegmt=True)
+
+
+def parse_date(value: str, field: str) -> int:
+    """An HTTP-date as nanoseconds since the epoch."""
+    try:
+        moment = parsedate_to_datetime(value)
+        return int(moment.timestamp()) * 1_000_000_000
+    except (ValueError, TypeError, OverflowError) as error:
+        raise BadField(f"{field}: {value[:60]!r} is not an HTTP-date") from error
+
+
+def is_token(text: str) -> bool:
+    """A token of RFC 9110 section 5.6.2."""
+    return bool(text) and _TCHAR.issuperset(text)
+
+
+def entity_tags(value: str, field: str) -> list[str] | None:
+    """`If-Match`, `If-None-Match`: the tags as written, weak ones with their `W/`; None for `*`."""
+    if value.strip() == "*":
+        return None
+    tags = []
+    rest = value.strip()
+    while rest:
+        weak = rest.startswith("W/")
+        body = rest[2:] if weak else rest
+        end = body.find('"', 1)
+        if not body.startswith('"') or end < 0:
+            raise BadField(f"{field}: {value[:60]!r} is not a list of entity tags")
+        tags.append(("W/" if weak else "") + body[: end + 1])
+        rest = body[end + 1 :].lstrip(" \t,")
+    return tags
+
+
+def check_conditions(headers: Mapping[str, str], etag: str | None, modified_ns: int, *, reading: bool) -> bool:
+    """Preconditions in the order of RFC 9110 section 13.2.2. `etag` is None when nothing is there.
+
+    True to go on, False to answer 304. Raises `PreconditionFailed`.
+    """
+    if "if-match" in headers:
+        tags = entity_tags(headers["if-match"], "If-Match")
+        if etag is None or (tags is not None and etag not in tags):
+            raise PreconditionFailed("If-Match: the file is not, or no longer, the one named")
+    elif "if-unmodified-since" in headers and etag is not None:
+        since = parse_date(headers["if-unmodified-since"], "If-Unmodified-Since")
+        if modified_ns // 10**9 * 10**9 > since:
+            raise PreconditionFailed("If-Unmodified-Since: the file was changed since")
+    if "if-none-match" in headers:
+        tags = entity_tags(headers["if-none-match"], "If-None-Match")
+        if etag is not None and (tags is None or etag in {tag.removeprefix("W/") for tag in tags}):
+            if reading:
+                return False
+            raise PreconditionFailed("If-None-Match: the file is there already")
+    elif reading and "if-modified-since" in headers and etag is not None:
+        return modified_ns // 10**9 * 10**9 > parse_date(headers["if-modified-since"], "If-Modified-Since")
+    return True
+
+
+def byte_range(headers: Mapping[str, str], etag: str, modified_ns: int, size: int) -> tuple[int, int] | None:
+    """`Range` with `If-Range` (RFC 9110 section 14): start and stop (exclusive), or None for the whole file.
+
+    Several ranges, other units and malformed ranges are ignored, as section 14.2 lets a server do. Raises
+    `RangeNotSatisfiable`.
+    """
+    value = headers.get("range", "")
+    unit, _, spec = value.partition("=")
+    first, dash, last = spec.strip().partition("-")
+    digits = first + last
+    if unit.strip().lower() != "bytes" or not dash or not (digits.isascii() and digits.isdigit()) or len(digits) > 36:
+        return None
+    if_range = headers.get("if-range", "").strip()
+    if if_range and if_range not in (etag, http_date(modified_ns)):
+        return None
+    if not first:
+        start, stop = max(0, size - int(last)), size
+        satisfiable = int(last) > 0 and size > 0
+    else:
+        start, stop = int(first), min(size, int(last) + 1 if last else size)
+        if last and int(last) < int(first):
+            return None
+        satisfiable = start < size
+    if not satisfiable:
+        raise RangeNotSatisfiable(f"the file has {size} bytes")
+    return start, stop
+
+
+def opaque(value: bytes) -> str:
+    """Bytes as URL-safe Base64 without padding, e.g. for an entity tag."""
+    return base64.urlsafe_b64encode(value).decode().rstrip("=")
+
+
+def from_base64(value: str, field: str) -> bytes:
+    """Strict Base64. Raises `BadField`."""
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise BadField(f"{field}: not Base64") from error

@@ -1,0 +1,93 @@
+"""GET and HEAD of files (ranges, conditions) and folders (JSON, or HTML for who prefers it)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TypeAlias
+
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header
+
+from h2gate.errors import BadPath, NotFound, RangeNotSatisfiable
+from h2gate.fields import byte_range, check_conditions
+from h2gate.front.page import listing_page
+from h2gate.front.plain import facts
+from h2gate.front.request import Request, file_path
+from h2gate.storage.base import Entry
+from h2gate.transfer.uploads import File, Uploads
+
+Entries: TypeAlias = Sequence[tuple[Entry, File | None]]
+
+
+async def get(request: Request, uploads: Uploads) -> None:
+    """Answer with a file or a folder's listing. A folder named without its slash is redirected to."""
+    path, is_folder = file_path(request.raw_path)
+    if is_folder:
+        await _list(request, uploads, path)
+        return
+    file = await uploads.find(path)
+    if file is None:
+        await _redirect_to_folder(request, uploads, path)
+        return
+    await _send(request, uploads, file)
+
+
+async def _send(request: Request, uploads: Uploads, file: File) -> None:
+    headers = request.headers
+    answer = [("accept-ranges", "bytes"), *facts(file)]
+    answer += [(name, value) for name, value in file.fields.items() if name != "last-modified"]
+    if "content-type" not in file.fields:
+        answer.append(("content-type", "application/octet-stream"))
+    answer.append(("x-content-type-options", "nosniff"))  # what was uploaded is not ours to vouch for
+    if not check_conditions(headers, file.etag, file.identity.modified_ns, reading=True):
+        await request.answer(304, answer)
+        return
+    start, stop = 0, file.size
+    status = 200
+    if request.method == "GET":
+        try:
+            found = byte_range(headers, file.etag, file.identity.modified_ns, file.size)
+        except RangeNotSatisfiable as error:
+            error.headers.append((b"content-range", f"bytes */{file.size}".encode()))
+            raise
+        if found is not None:
+            status, (start, stop) = 206, found
+            answer.append(("content-range", f"bytes {start}-{stop - 1}/{file.size}"))
+    await request.answer_stream(status, answer, stop - start, uploads.read(file, start, stop))
+
+
+async def _redirect_to_folder(request: Request, uploads: Uploads, path: str) -> None:
+    try:
+        await uploads.entries(path)
+    except (NotFound, BadPath):
+        raise NotFound(f"there is no /{path}") from None
+    await request.answer(301, [("location", request.raw_path.decode("latin1") + "/")])
+
+
+async def _list(request: Request, uploads: Uploads, folder: str) -> None:
+    entries = await uploads.entries(folder)
+    wanted = parse_accept_header(request.headers.get("accept", "*/*"), MIMEAccept)
+    best = wanted.best_match(["application/json", "text/html"], "application/json")
+    shown = f"{folder}/" if folder else ""
+    if best == "text/html":
+        page = listing_page(shown, [(each.name, each.is_folder, each.identity) for each, _ in entries])
+        await request.answer(200, [("vary", "accept")], page, "text/html; charset=utf-8")
+    else:
+        await request.answer_json(
+            200, {"path": shown, "entries": [_told(*each) for each in entries]}, [("vary", "accept")]
+        )
+
+
+def _told(entry: Entry, file: File | None) -> dict[str, object]:
+    if file is None:
+        return {"name": entry.name, "type": "directory"}
+    modified = datetime.fromtimestamp(file.identity.modified_ns / 1e9, UTC)
+    return {
+        "name": entry.name,
+        "type": "file",
+        "size": file.size,
+        "modified": modified.isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "etag": file.etag,
+        "repr_digest": file.repr_digest,
+    }

@@ -1,0 +1,129 @@
+"""Plain HTTP: PUT a file, PATCH its end, DELETE it, and the fields that describe it (docs/http.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from h2gate.errors import BadField, BadPath, GateError, OffsetConflict, PreconditionFailed, UnsupportedMediaType
+from h2gate.fields import check_conditions, decimal, digests, entity_tags, http_date, parse_date
+from h2gate.front.request import Request, file_path
+from h2gate.transfer.uploads import File, Precondition, Uploads
+
+DESCRIPTIVE = ("content-type", "content-disposition", "content-language", "last-modified")
+META_PREFIX = "meta-"
+MAX_DESCRIPTION_BYTES = 16384
+_CONDITIONS = ("if-match", "if-none-match", "if-unmodified-since")
+_APPEND_TYPES = ("application/octet-stream", "application/offset+octet-stream", "application/partial-upload")
+ACCEPT_PATCH = ", ".join(_APPEND_TYPES)
+
+
+async def put(request: Request, uploads: Uploads) -> None:
+    """Store the body as the file named by the path."""
+    path, is_folder = file_path(request.raw_path)
+    if is_folder:
+        raise BadPath("a file's path has a name at its end, not a slash")
+    headers = request.headers
+    if "content-range" in headers:
+        raise BadField("Content-Range: a PUT replaces the whole file (RFC 9110 section 14.5); use PATCH")
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        raise UnsupportedMediaType("Content-Encoding: content codings are not decoded yet")
+    file, replaced = await uploads.put(
+        path,
+        request.body,
+        fields=description(headers),
+        expected=expected_digests(headers),
+        modified_ns=modified(headers),
+        precondition=precondition(headers),
+        may_replace=headers.get("if-none-match", "").strip() != "*",
+    )
+    answer = facts(file)
+    if not replaced:
+        answer.append(("location", request.raw_path.decode("latin1")))
+    await request.answer(204 if replaced else 201, answer)
+
+
+async def patch(request: Request, uploads: Uploads) -> None:
+    """Write the body behind the file."""
+    path, is_folder = file_path(request.raw_path)
+    if is_folder:
+        raise BadPath("a file's path has a name at its end, not a slash")
+    headers = request.headers
+    media_type = headers.get("content-type", _APPEND_TYPES[0]).partition(";")[0].strip().lower()
+    if media_type not in _APPEND_TYPES:
+        error = UnsupportedMediaType(f"a PATCH is of type {_APPEND_TYPES[0]}, not {media_type}")
+        error.headers.append((b"accept-patch", ACCEPT_PATCH.encode()))
+        raise error
+    offset = decimal(headers["upload-offset"], "Upload-Offset") if "upload-offset" in headers else None
+    try:
+        file = await uploads.append(
+            path,
+            offset,
+            request.body,
+            expected=expected_digests(headers),
+            announced="digest" in headers.get("trailer", "").lower(),
+            precondition=precondition(headers),
+        )
+    except OffsetConflict as error:
+        error.headers.append((b"upload-offset", str(error.members["offset"]).encode()))
+        raise
+    await request.answer(204, [*facts(file), ("upload-offset", str(file.size))])
+
+
+async def delete(request: Request, uploads: Uploads) -> None:
+    """Remove a file, or an empty folder."""
+    path, _ = file_path(request.raw_path)
+    await uploads.remove(path, precondition(request.headers))
+    await request.answer(204)
+
+
+def facts(file: File) -> list[tuple[str, str]]:
+    """The fields that every answer about a file has."""
+    found = [("etag", file.etag), ("last-modified", http_date(file.identity.modified_ns))]
+    if file.repr_digest is not None:
+        found.append(("repr-digest", file.repr_digest))
+    return found
+
+
+def expected_digests(headers: Mapping[str, str]) -> dict[str, bytes]:
+    """What the sender says the body's digests are. Raises `BadField`."""
+    return {
+        **digests(headers.get("content-digest", ""), "Content-Digest"),
+        **digests(headers.get("repr-digest", ""), "Repr-Digest"),
+    }
+
+
+def description(headers: Mapping[str, str]) -> dict[str, str]:
+    """The fields that describe the file and come back with it. Raises `BadField` when they are too many."""
+    found = {name: value for name, value in headers.items() if name in DESCRIPTIVE or name.startswith(META_PREFIX)}
+    if sum(len(name) + len(value) for name, value in found.items()) > MAX_DESCRIPTION_BYTES:
+        raise BadField(f"the fields that describe the file are longer than {MAX_DESCRIPTION_BYTES} bytes")
+    return found
+
+
+def modified(headers: Mapping[str, str]) -> int | None:
+    """The file's own time, sent as Last-Modified. Nanoseconds since the epoch."""
+    value = headers.get("last-modified")
+    return parse_date(value, "Last-Modified") if value is not None else None
+
+
+def precondition(headers: Mapping[str, str]) -> Precondition | None:
+    """The conditions of a writing request, to be checked against the file that is there. Raises `BadField` at once."""
+    if not any(name in headers for name in _CONDITIONS):
+        return None
+    for name in ("if-match", "if-none-match"):
+        entity_tags(headers.get(name, ""), name)
+
+    def check(file: File | None) -> None:
+        etag, modified_ns = (file.etag, file.identity.modified_ns) if file is not None else (None, 0)
+        try:
+            check_conditions(headers, etag, modified_ns, reading=False)
+        except PreconditionFailed as error:
+            _tell_etag(error, etag)
+            raise
+
+    return check
+
+
+def _tell_etag(error: GateError, etag: str | None) -> None:
+    if etag is not None:
+        error.headers.append((b"etag", etag.encode()))

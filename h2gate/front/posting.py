@@ -1,0 +1,63 @@
+"""`POST /files/{dir}/`: several files in one request, an answer for each."""
+
+from __future__ import annotations
+
+from h2gate.errors import GateError, PeerGone
+from h2gate.front.form import Form, Part
+from h2gate.front.plain import description, expected_digests, modified
+from h2gate.front.problem import of
+from h2gate.front.request import Request, file_path
+from h2gate.transfer.uploads import Uploads
+from h2gate.upload import checked_path
+
+
+async def post(request: Request, uploads: Uploads) -> None:
+    """Store every file of the form in the folder named by the path. 201 when all are stored, 207 when only some.
+
+    A form that breaks off is an error; what was stored before is told in its `files`.
+    """
+    folder, _ = file_path(request.raw_path)
+    form = Form(request.body, request.headers.get("content-type", ""))
+    outcomes: list[dict[str, object]] = []
+    try:
+        while (part := await form.next_part()) is not None:
+            outcomes.append(await _store(part, folder, uploads))
+    except GateError as error:
+        error.members["files"] = outcomes
+        raise
+    stored = sum(each["status"] in (201, 204) for each in outcomes)
+    status = 201 if stored == len(outcomes) else 207
+    await request.answer_json(status, {"files": outcomes, "fields": form.fields})
+
+
+async def _store(part: Part, folder: str, uploads: Uploads) -> dict[str, object]:
+    """One file of the form; an error of its own is its outcome, one of the whole request is raised."""
+    try:
+        path = checked_path(f"{folder}/{part.filename}" if folder else part.filename)
+        file, replaced = await uploads.put(
+            path,
+            part.body,
+            fields={name: value for name, value in description(part.headers).items() if name != "content-disposition"},
+            expected=expected_digests(part.headers),
+            modified_ns=modified(part.headers),
+        )
+    except PeerGone:
+        raise
+    except GateError as error:
+        known = of(error, f"POST: {part.filename}")
+        await _drop(part)
+        return {"name": part.filename, "status": known.status, "code": known.code, "detail": known.detail}
+    return {
+        "name": part.filename,
+        "path": f"/files/{path}",
+        "status": 204 if replaced else 201,
+        "size": file.size,
+        "etag": file.etag,
+        "repr_digest": file.repr_digest,
+    }
+
+
+async def _drop(part: Part) -> None:
+    """Pull what is left of a part that is not stored, so that the next can be."""
+    while not part.over:
+        await part.body.pull()

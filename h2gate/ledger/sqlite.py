@@ -1,0 +1,162 @@
+"""The ledger in one SQLite file (WAL): what is asked in one turn of the loop shares one transaction and one sync.
+
+One thread does everything, so SQLite never waits for SQLite within a process; other workers' locks are waited for.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from h2gate.errors import Conflict, LedgerFailed
+from h2gate.lane import Lane
+from h2gate.upload import Identity, Upload
+
+_LOCK_WAIT_SECONDS = 10.0
+_COLUMNS = "id, path, state, inode, size, modified_ns, sha256, fields, completed_at, version"
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS uploads (
+    id TEXT PRIMARY KEY, path TEXT NOT NULL, folder TEXT NOT NULL, state TEXT NOT NULL,
+    inode INTEGER NOT NULL, size INTEGER NOT NULL, modified_ns INTEGER NOT NULL, sha256 BLOB, fields TEXT NOT NULL,
+    completed_at REAL NOT NULL, version INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS uploads_by_path ON uploads (path);
+CREATE INDEX IF NOT EXISTS uploads_by_folder ON uploads (folder);
+CREATE INDEX IF NOT EXISTS uploads_unfinished ON uploads (state) WHERE state != 'complete';
+"""
+
+_Job = Callable[[sqlite3.Connection], Any]
+
+
+class SqliteLedger:
+    """See `ledger.base.Ledger`."""
+
+    def __init__(self, file: Path, *, durable: bool = True) -> None:
+        self._database = _open(file, durable=durable)
+        self._lane: Lane[tuple[_Job, bool], Any] = Lane("h2gate-ledger", self._work)
+
+    def _work(self, jobs: list[tuple[_Job, bool]]) -> list[Any]:
+        """One transaction for the batch. A job that raises `Conflict` changed nothing; the others stand."""
+        database = self._database
+        try:
+            if any(writes for _, writes in jobs):
+                database.execute("BEGIN IMMEDIATE")
+            results = [_outcome(job, database) for job, _ in jobs]
+            if database.in_transaction:
+                database.execute("COMMIT")
+        except sqlite3.Error as error:
+            if database.in_transaction:
+                database.execute("ROLLBACK")
+            raise LedgerFailed(f"the ledger: {error}") from error
+        return results
+
+    async def add(self, upload: Upload) -> None:
+        await self._lane.submit((partial(_add, upload=upload), True))
+
+    async def save(self, upload: Upload) -> Upload:
+        await self._lane.submit((partial(_save, upload=upload), True))
+        return replace(upload, version=upload.version + 1)
+
+    async def at(self, path: str, identity: Identity) -> Upload | None:
+        where = "path = ? AND inode = ? AND (state = 'appending' OR (size = ? AND modified_ns = ?))"
+        found = await self._select(where, path, identity.inode, identity.size, identity.modified_ns)
+        return max(found, key=lambda each: each.completed_at, default=None)
+
+    async def under(self, folder: str) -> Sequence[Upload]:
+        return await self._select("folder = ?", folder)
+
+    async def get(self, upload_id: str) -> Upload | None:
+        return next(iter(await self._select("id = ?", upload_id)), None)
+
+    async def in_state(self, state: str) -> Sequence[Upload]:
+        return await self._select("state = ?", state)
+
+    async def forget(self, path: str, *, but: str | None) -> None:
+        await self._lane.submit((partial(_forget, path=path, but=but), True))
+
+    async def remove(self, upload_id: str) -> None:
+        await self._lane.submit((partial(_remove, upload_id=upload_id), True))
+
+    async def close(self) -> None:
+        await self._lane.close()
+        self._database.close()
+
+    async def _select(self, where: str, *values: object) -> list[Upload]:
+        query = f"SELECT {_COLUMNS} FROM uploads WHERE {where}"  # noqa: S608 - `where` is ours, the values are bound
+        found: list[Upload] = await self._lane.submit((partial(_rows, query=query, values=values), False))
+        return found
+
+
+def _open(file: Path, *, durable: bool) -> sqlite3.Connection:
+    try:
+        database = sqlite3.connect(file, timeout=_LOCK_WAIT_SECONDS, isolation_level=None, check_same_thread=False)
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        database.executescript(_SCHEMA)
+    except sqlite3.Error as error:
+        raise LedgerFailed(f"{file}: {error}") from error
+    return database
+
+
+def _outcome(job: _Job, database: sqlite3.Connection) -> Any:
+    try:
+        return job(database)
+    except Conflict as error:
+        return error
+
+
+def _values(upload: Upload, version: int) -> tuple[object, ...]:
+    folder = upload.path.rpartition("/")[0]
+    fields = json.dumps(dict(upload.fields), separators=(",", ":")) if upload.fields else "{}"
+    identity = upload.identity
+    return (
+        *(upload.path, folder, upload.state, identity.inode, identity.size, identity.modified_ns),
+        *(upload.sha256, fields, upload.completed_at, version, upload.id),
+    )
+
+
+def _add(database: sqlite3.Connection, upload: Upload) -> None:
+    database.execute(
+        "INSERT INTO uploads (path, folder, state, inode, size, modified_ns, sha256, fields, completed_at, version, id)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        _values(upload, upload.version),
+    )
+
+
+def _save(database: sqlite3.Connection, upload: Upload) -> None:
+    done = database.execute(
+        "UPDATE uploads SET path = ?, folder = ?, state = ?, inode = ?, size = ?, modified_ns = ?, sha256 = ?,"
+        " fields = ?, completed_at = ?, version = ? WHERE id = ? AND version = ?",
+        (*_values(upload, upload.version + 1), upload.version),
+    )
+    if done.rowcount != 1:
+        raise Conflict("another request changed this file at the same time")
+
+
+def _forget(database: sqlite3.Connection, path: str, but: str | None) -> None:
+    database.execute("DELETE FROM uploads WHERE path = ? AND id IS NOT ?", (path, but))
+
+
+def _remove(database: sqlite3.Connection, upload_id: str) -> None:
+    database.execute("DELETE FROM uploads WHERE id = ?", (upload_id,))
+
+
+def _rows(database: sqlite3.Connection, query: str, values: tuple[object, ...]) -> list[Upload]:
+    return [
+        Upload(
+            id=row[0],
+            path=row[1],
+            state=row[2],
+            identity=Identity(inode=row[3], size=row[4], modified_ns=row[5]),
+            sha256=row[6],
+            fields=json.loads(row[7]),
+            completed_at=row[8],
+            version=row[9],
+        )
+        for row in database.execute(query, values)
+    ]

@@ -1,0 +1,72 @@
+"""Where a connection finds out what it speaks: by ALPN under TLS, else by its first bytes (RFC 9113 section 3.3)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+from h2gate.server.connection import Connection
+
+if TYPE_CHECKING:
+    from h2gate.server.worker import Worker
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+READER_BYTES = 256 << 10
+
+
+class Doorway(asyncio.BufferedProtocol):
+    """The first protocol of every transport; hands it over as soon as it knows."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._first = b""
+        self._transport: asyncio.Transport
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        tls = transport.get_extra_info("ssl_object")
+        if tls is None:
+            self._timer = self._worker.loop.call_later(self._worker.settings.idle_seconds, transport.close)
+        elif tls.selected_alpn_protocol() == "h2":
+            self._to_http2()
+        else:
+            self._to_http1()
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # type: ignore[override]
+        return self._worker.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._first += bytes(self._worker.buffer[:nbytes])
+        if self._first.startswith(PREFACE):
+            self._to_http2()
+        elif not PREFACE.startswith(self._first):
+            self._to_http1()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _to_http2(self) -> None:
+        connection = Connection(self._worker, self._worker.engine())
+        self._hand_over(connection)
+        if self._first:
+            connection.received(memoryview(self._first))
+
+    def _to_http1(self) -> None:
+        reader = asyncio.StreamReader(limit=READER_BYTES, loop=self._worker.loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=self._worker.loop)
+        self._hand_over(protocol)
+        if self._first:
+            reader.feed_data(self._first)
+        writer = asyncio.StreamWriter(self._transport, protocol, reader, self._worker.loop)
+        self._worker.serve_http1(reader, writer)
+
+    def _hand_over(self, protocol: asyncio.BaseProtocol) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._transport.set_protocol(protocol)
+        protocol.connection_made(self._transport)

@@ -1,0 +1,250 @@
+"""One request and its answer as an ASGI application sees them, whatever HTTP version carries them.
+
+The body is pulled: nothing is credited to the sender before the application comes back for more. `scope["extensions"]`
+has `h2gate.body`, a `Body` that hands out chunks unjoined; plain ASGI `receive` works as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeAlias
+from urllib.parse import unquote
+
+from h2gate.errors import PeerGone
+from h2gate.upload import Batch
+from h2gate.wire.engine import Header
+
+Message: TypeAlias = dict[str, Any]
+App: TypeAlias = Callable[[Message, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
+
+log = logging.getLogger("h2gate.server")
+
+
+class Exchange(ABC):
+    """Inbox and answer of one request. The connection calls `arrived`, `ended`, `gone`; the application the rest."""
+
+    def __init__(self, method: str, target: bytes, headers: Sequence[Header]) -> None:
+        self.method = method
+        self.target = target
+        self.length = next((int(value) for name, value in headers if name == b"content-length"), None)
+        self.expects_continue = any(name == b"expect" and value.lower() == b"100-continue" for name, value in headers)
+        """Asked to say when the body is wanted (RFC 9110 section 10.1.1): done at the first `pull`."""
+        self.trailers: Sequence[Header] = ()
+        self.request_ended = False
+        self.peer_gone = False
+        self.answered = False
+        """The answer is complete: what still arrives is dropped."""
+        self._chunks: list[bytes] = []
+        self._inbox_bytes = 0
+        self._pulled_bytes = 0
+        self._waiter: asyncio.Future[None] | None = None
+        self._body_over = False
+        self._head: tuple[int, list[Header]] | None = None
+        self._head_sent = False
+
+    # What arrives
+
+    def arrived(self, chunk: bytes) -> None:
+        """A piece of the body."""
+        if self.answered:
+            self._dropped(len(chunk))
+            return
+        self._chunks.append(chunk)
+        self._inbox_bytes += len(chunk)
+        if self._waiter is not None:
+            if self._inbox_bytes >= self._fair_bytes():
+                self.wake()
+            else:
+                self._wake_later()
+
+    def ended(self, trailers: Sequence[Header] = ()) -> None:
+        """The body is whole."""
+        self.request_ended = True
+        self.trailers = trailers
+        self.wake()
+
+    def gone(self) -> None:
+        """The peer reset the stream or left; nobody reads the answer."""
+        self.peer_gone = True
+        self._dropped(self._inbox_bytes + self._pulled_bytes)
+        self._chunks.clear()
+        self._inbox_bytes = self._pulled_bytes = 0
+        self.wake()
+
+    def wake(self) -> None:
+        """Let the application have what there is."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # What the application calls
+
+    async def pull(self) -> Batch:
+        """See `upload.Body.pull`."""
+        if self._pulled_bytes:
+            taken, self._pulled_bytes = self._pulled_bytes, 0
+            self._consumed(taken)
+        if self.expects_continue:
+            self.expects_continue = False
+            if not (self._inbox_bytes or self.request_ended or self.peer_gone):
+                await self._inform(100, [])
+        if not (self._inbox_bytes >= self._fair_bytes() or self.request_ended or self.peer_gone):
+            await self._arrival()
+        if self.peer_gone:
+            raise PeerGone
+        chunks, self._chunks = self._chunks, []
+        self._pulled_bytes, self._inbox_bytes = self._inbox_bytes, 0
+        return Batch(chunks, self._pulled_bytes, self.request_ended)
+
+    async def _arrival(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        if self._inbox_bytes:
+            self._wake_later()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    async def receive(self) -> Message:
+        """ASGI: `http.request`, then `http.disconnect` when the peer leaves or the answer is complete."""
+        if self.answered or self.peer_gone:
+            return {"type": "http.disconnect"}
+        if self._body_over:  # the body is over: wait for the disconnect
+            while not (self.peer_gone or self.answered):
+                await self._arrival()
+            return {"type": "http.disconnect"}
+        try:
+            batch = await self.pull()
+        except PeerGone:
+            return {"type": "http.disconnect"}
+        self._body_over = batch.last
+        return {"type": "http.request", "body": b"".join(batch.chunks), "more_body": not batch.last}
+
+    async def send(self, message: Message) -> None:
+        """ASGI: the answer, with `http.response.informational` (status, headers) before it for 1xx.
+
+        Raises `PeerGone` (an OSError would be ASGI's; ours is handled the same) when nobody reads it.
+        """
+        if self.peer_gone:
+            raise PeerGone
+        match message["type"]:
+            case "http.response.start":
+                self._head = (message["status"], _lowered(message.get("headers", ())))
+            case "http.response.body":
+                await self._send_body(message.get("body", b""), last=not message.get("more_body", False))
+            case "http.response.informational":
+                await self._inform(message["status"], _lowered(message.get("headers", ())))
+            case other:
+                raise ValueError(f"{other} is not a message of this server")
+
+    async def _send_body(self, data: bytes, *, last: bool) -> None:
+        if self._head is None:
+            raise ValueError("http.response.body before http.response.start")
+        if not self._head_sent:
+            if not data and not last:
+                return  # wait with the header for the first bytes: one write for both
+            self._head_sent = True
+            status, headers = self._head
+            await self._respond(status, headers, data if self.method != "HEAD" else b"", last=last)
+        elif data or last:
+            await self._continue(data if self.method != "HEAD" else b"", last=last)
+        if last:
+            self._finished()
+
+    def _finished(self) -> None:
+        self.answered = True
+        self._dropped(self._inbox_bytes + self._pulled_bytes)
+        self._chunks.clear()
+        self._inbox_bytes = self._pulled_bytes = 0
+        self.wake()
+
+    async def run(self, app: App, scope: Message) -> None:
+        """Serve the request; an application that fails is answered for with 500, or cut off in mid-answer."""
+        try:
+            await app(scope, self.receive, self.send)
+            if not self.answered and not self.peer_gone:
+                log.error("%s %s: the application ended without an answer", self.method, scope["path"])
+                await self._fail()
+        except PeerGone:
+            if not self.peer_gone:
+                raise
+        except Exception:
+            log.exception("%s %s failed", self.method, scope["path"])
+            if not self.peer_gone:
+                await self._fail()
+
+    async def _fail(self) -> None:
+        if self._head_sent:
+            self._abort()
+            self._finished()
+            return
+        self._head = (500, [(b"content-length", b"0")])
+        await self._send_body(b"", last=True)
+
+    # What the HTTP version fills in
+
+    @abstractmethod
+    def _fair_bytes(self) -> int:
+        """As many bytes as are worth waking the application for."""
+
+    @abstractmethod
+    def _consumed(self, n_bytes: int) -> None:
+        """The application has taken these bytes: let the sender send as many more."""
+
+    @abstractmethod
+    def _dropped(self, n_bytes: int) -> None:
+        """These bytes will never be taken."""
+
+    @abstractmethod
+    def _wake_later(self) -> None:
+        """The application waits and some bytes are there, but few: `wake` it after a moment if no more come."""
+
+    @abstractmethod
+    async def _inform(self, status: int, headers: list[Header]) -> None:
+        """Send a 1xx response."""
+
+    @abstractmethod
+    async def _respond(self, status: int, headers: list[Header], data: bytes, *, last: bool) -> None:
+        """Send the final response's header with the first bytes of its body."""
+
+    @abstractmethod
+    async def _continue(self, data: bytes, *, last: bool) -> None:
+        """Send more of the body; waits while the peer reads slowly."""
+
+    @abstractmethod
+    def _abort(self) -> None:
+        """Make clear to the peer that the answer is broken off."""
+
+
+def _lowered(headers: Sequence[tuple[bytes, bytes]]) -> list[Header]:
+    return [(bytes(name).lower(), bytes(value)) for name, value in headers]
+
+
+def scope_of(
+    exchange: Exchange,
+    *,
+    version: str,
+    scheme: str,
+    headers: Sequence[Header],
+    client: tuple[str, int] | None,
+    server: tuple[str, int] | None,
+) -> Message:
+    """The ASGI connection scope of a request."""
+    path, _, query = exchange.target.partition(b"?")
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": version,
+        "method": exchange.method,
+        "scheme": scheme,
+        "path": unquote(path.decode("latin1"), errors="surrogateescape"),
+        "raw_path": path,
+        "query_string": query,
+        "root_path": "",
+        "headers": headers,
+        "client": client,
+        "server": server,
+        "extensions": {"h2gate.body": exchange, "http.response.informational": {}},
+    }

@@ -1,0 +1,201 @@
+"""HTTP/1.1 by Hypercorn (h11), with our `Exchange` in the place of its stream.
+
+So the body is pulled here too, 100-continue is sent when the application wants the body, trailers and 1xx pass, and
+an early answer is read before the connection closes. `tests/server/test_hypercorn.py` watches what we rely on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import h11
+from hypercorn.asyncio.task_group import TaskGroup
+from hypercorn.asyncio.tcp_server import TCPServer
+from hypercorn.events import Closed, RawData
+from hypercorn.protocol.events import Body, EndBody, Event, Response, StreamClosed
+from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
+from hypercorn.typing import ConnectionState
+from hypercorn.utils import parse_socket_addr
+
+from h2gate.errors import PeerGone
+from h2gate.server.exchange import App, Exchange, Message, scope_of
+from h2gate.wire.engine import Header
+
+if TYPE_CHECKING:
+    from h2gate.server.worker import Worker
+
+READ_BYTES = 256 << 10
+INBOX_BYTES = 1 << 20
+_FAIR_BYTES = 256 << 10
+_TICK_SECONDS = 0.02
+
+
+class _Parser(h11.Connection):
+    """Keeps the trailers, and leaves it to the application to ask for the body."""
+
+    trailers: list[Header]
+
+    def next_event(self) -> Any:
+        event = super().next_event()
+        if isinstance(event, h11.EndOfMessage):
+            self.trailers = [(bytes(name), bytes(value)) for name, value in event.headers]
+        return event
+
+    @property
+    def they_are_waiting_for_100_continue(self) -> bool:
+        return False
+
+
+class Http1Protocol(H11Protocol):
+    """Hypercorn's, without upgrades (no WebSocket, no h2c: prior knowledge is seen at the door)."""
+
+    worker: Worker
+    cut: Callable[[], None]
+    """Abort the connection."""
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        return
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        exchange = Http1Exchange(self, request)
+        self.stream = exchange  # type: ignore[assignment]
+        scope = scope_of(
+            exchange,
+            version=request.http_version.decode(),
+            scheme="https" if self.ssl else "http",
+            headers=list(request.headers),
+            client=self.client,
+            server=self.server,
+        )
+        self.task_group.spawn(exchange.run, self.worker.app, scope)
+
+
+class Http1Exchange(Exchange):
+    """One request on an HTTP/1.1 connection."""
+
+    def __init__(self, protocol: Http1Protocol, request: h11.Request) -> None:
+        super().__init__(request.method.decode("ascii"), request.target, list(request.headers))
+        self._protocol = protocol
+        self._settings = protocol.worker.settings
+        self._room = asyncio.Event()
+        self._drained_bytes = 0
+        self._tick: asyncio.TimerHandle | None = None
+
+    async def handle(self, event: Event) -> None:
+        """What Hypercorn's protocol tells its stream. Returns when there is room for more: that paces the sender."""
+        if isinstance(event, Body):
+            self.arrived(bytes(event.data))
+            while self._inbox_bytes >= INBOX_BYTES and not self.peer_gone:
+                self._room.clear()
+                await self._room.wait()
+        elif isinstance(event, EndBody):
+            self.ended(self._protocol.connection.trailers)  # type: ignore[union-attr]
+            self._room.set()
+        elif isinstance(event, StreamClosed) and not (self.answered and self.request_ended):
+            self.gone()
+            self._room.set()
+
+    async def run(self, app: App, scope: Message) -> None:
+        await super().run(app, scope)
+        if not (self.request_ended or self.peer_gone):
+            await self._drain()
+        if not self.peer_gone:
+            await self._protocol.stream_send(StreamClosed(stream_id=STREAM_ID))
+
+    async def _drain(self) -> None:
+        """Let the sender see the answer: closing at once would reset the connection under it."""
+        try:
+            async with asyncio.timeout(self._settings.drain_seconds):
+                while not (self.request_ended or self.peer_gone or self._drained_bytes > self._settings.drain_bytes):
+                    self._room.clear()
+                    await self._room.wait()
+        except TimeoutError:
+            return
+
+    def _fair_bytes(self) -> int:
+        return _FAIR_BYTES
+
+    def _consumed(self, n_bytes: int) -> None:
+        self._room.set()
+
+    def _dropped(self, n_bytes: int) -> None:
+        self._drained_bytes += n_bytes
+        self._room.set()
+
+    def _wake_later(self) -> None:
+        if self._tick is None:
+            self._tick = asyncio.get_running_loop().call_later(_TICK_SECONDS, self._on_tick)
+
+    def _on_tick(self) -> None:
+        self._tick = None
+        if self._inbox_bytes:
+            self.wake()
+
+    async def _inform(self, status: int, headers: list[Header]) -> None:
+        await self._protocol.stream_send(Response(stream_id=STREAM_ID, headers=headers, status_code=status))
+
+    async def _respond(self, status: int, headers: list[Header], data: bytes, *, last: bool) -> None:
+        await self._protocol.stream_send(Response(stream_id=STREAM_ID, headers=headers, status_code=status))
+        await self._continue(data, last=last)
+
+    async def _continue(self, data: bytes, *, last: bool) -> None:
+        if self.peer_gone:
+            raise PeerGone
+        if data:
+            await self._protocol.stream_send(Body(stream_id=STREAM_ID, data=data))
+        if last:
+            await self._protocol.stream_send(EndBody(stream_id=STREAM_ID))
+
+    def _abort(self) -> None:
+        self._protocol.cut()
+
+
+class Http1Server(TCPServer):
+    """Hypercorn's connection, with our protocol and a larger read."""
+
+    def __init__(self, worker: Worker, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        super().__init__(
+            worker.wrapped_app,
+            worker.loop,
+            worker.config,
+            worker.context,  # type: ignore[arg-type]
+            worker.lifespan_state,
+            reader,
+            writer,
+        )
+        self._worker = worker
+
+    async def run(self) -> None:
+        sock = self.writer.get_extra_info("socket")
+        try:
+            async with TaskGroup(self.loop) as tasks:
+                self._task_group = tasks
+                self.protocol = Http1Protocol(  # type: ignore[assignment]
+                    self.app,
+                    self.config,
+                    self.context,  # type: ignore[arg-type]
+                    tasks,
+                    ConnectionState(self.state),  # type: ignore[arg-type]
+                    self.writer.get_extra_info("ssl_object") is not None,
+                    parse_socket_addr(sock.family, sock.getpeername()),
+                    parse_socket_addr(sock.family, sock.getsockname()),
+                    self.protocol_send,
+                )
+                self.protocol.worker = self._worker  # type: ignore[attr-defined]
+                self.protocol.connection = _Parser(  # type: ignore[attr-defined]
+                    h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size
+                )
+                self.protocol.cut = self.writer.transport.abort  # type: ignore[attr-defined]
+                await self.idle_task.restart(tasks, self._idle_timeout)
+                await self._read_data()
+        except OSError:
+            pass  # the peer left
+        finally:
+            await self._close()
+
+    async def _read_data(self) -> None:
+        while data := await self.reader.read(READ_BYTES):
+            await self.protocol.handle(RawData(data))
+        await self.protocol.handle(Closed())

@@ -1,0 +1,148 @@
+"""One process's share of the serving: its sockets, its connections, its way out.
+
+Hypercorn gives the configuration, TLS, lifespan and HTTP/1.1; what accepts is ours, since a connection must know its
+protocol before the first byte is read, and leave within the grace time (hypercorn waits for all of them).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from email.utils import formatdate
+from typing import Any
+
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.asyncio.lifespan import Lifespan
+from hypercorn.asyncio.worker_context import WorkerContext
+from hypercorn.config import Config
+
+from h2gate.config import Settings
+from h2gate.server.connection import Connection
+from h2gate.server.doorway import Doorway
+from h2gate.server.exchange import App
+from h2gate.server.http1 import Http1Server
+from h2gate.wire.credit import Budget
+from h2gate.wire.engine import Engine, EngineSettings, Header, Role
+from h2gate.wire.nghttp2 import Nghttp2Engine
+
+log = logging.getLogger("h2gate.server")
+
+READ_BYTES = 256 << 10
+FRAME_BYTES = 64 << 10
+BACKLOG = 1024
+_HANDSHAKE_SECONDS = 10.0
+_FOREVER = 2**62
+
+
+class Worker:
+    """Serves `app` until told to stop."""
+
+    def __init__(
+        self, app: App, settings: Settings, make_engine: Callable[[Role, EngineSettings], Engine] = Nghttp2Engine
+    ):
+        self.app = app
+        self.settings = settings
+        self.loop = asyncio.get_running_loop()
+        self.buffer = memoryview(bytearray(READ_BYTES))
+        """What every connection reads into: nothing stays in it beyond one call."""
+        self.budget = Budget(settings.window_budget)
+        self.connections: set[Connection] = set()
+        self.config = _config(settings)
+        self.context = WorkerContext(None)
+        self.wrapped_app = ASGIWrapper(app)  # type: ignore[arg-type]
+        self.lifespan_state: dict[str, Any] = {}
+        self._make_engine = make_engine
+        self._http1: set[asyncio.Task[None]] = set()
+        self._date = (0, (b"date", b""))
+
+    def engine(self) -> Engine:
+        """A fresh engine for a connection that has chosen HTTP/2."""
+        settings = self.settings
+        promised = EngineSettings(
+            max_streams=settings.max_streams, stream_window=settings.stream_window, max_frame_bytes=FRAME_BYTES
+        )
+        return self._make_engine(Role.SERVER, promised)
+
+    def serve_http1(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Hand a connection to Hypercorn."""
+        task = self.loop.create_task(Http1Server(self, reader, writer).run())
+        self._http1.add(task)
+        task.add_done_callback(self._http1.discard)
+
+    def date_field(self) -> Header:
+        """`date` for an answer (RFC 9110 section 6.6.1), made once a second."""
+        now = int(time.time())
+        if self._date[0] != now:
+            self._date = (now, (b"date", formatdate(now, usegmt=True).encode()))
+        return self._date[1]
+
+    async def serve(
+        self,
+        sockets: Sequence[tuple[socket.socket, ssl.SSLContext | None]],
+        ready: Callable[[], None],
+        stop: asyncio.Event,
+    ) -> None:
+        """Accept on `sockets`, call `ready`, and go on until `stop`; then let requests in flight end, for a time."""
+        lifespan = Lifespan(self.wrapped_app, self.config, self.loop, self.lifespan_state)  # type: ignore[arg-type]
+        lifespan_task = self.loop.create_task(lifespan.handle_lifespan())
+        await lifespan.wait_for_startup()
+        servers = [
+            await self.loop.create_server(
+                lambda: Doorway(self),
+                sock=sock,
+                ssl=context,
+                backlog=BACKLOG,
+                ssl_handshake_timeout=_HANDSHAKE_SECONDS if context else None,
+            )
+            for sock, context in sockets
+        ]
+        ready()
+        await stop.wait()
+        for server in servers:
+            server.close()
+        await self._drain()
+        await lifespan.wait_for_shutdown()
+        lifespan_task.cancel()
+        with suppress(asyncio.CancelledError):
+            await lifespan_task
+
+    async def _drain(self) -> None:
+        """Requests in flight may end within the grace time; then the connections are cut."""
+        await self.context.terminated.set()
+        connections = list(self.connections)
+        for connection in connections:
+            connection.drain()
+        ends = [*self._http1, *(each.closed for each in connections)]
+        late = (await asyncio.wait(ends, timeout=self.settings.grace_seconds))[1] if ends else ()
+        if late:
+            log.warning("the grace time is over; cutting %d connections", len(late))
+        for connection in list(self.connections):
+            connection.abort()
+        for task in self._http1:
+            task.cancel()
+        await asyncio.gather(*self._http1, *(each.tasks_ended() for each in connections), return_exceptions=True)
+
+
+def _config(settings: Settings) -> Config:
+    config = Config()
+    config.include_server_header = False
+    config.keep_alive_timeout = settings.idle_seconds
+    config.keep_alive_max_requests = _FOREVER
+    config.graceful_timeout = settings.grace_seconds
+    return config
+
+
+def tls_context(certificate: str, key: str) -> ssl.SSLContext:
+    """TLS 1.2 and up, ALPN h2 and http/1.1: Hypercorn's context without the options it loses by assigning them."""
+    config = Config()
+    config.certfile, config.keyfile = certificate, key
+    context = config.create_ssl_context()
+    assert context is not None
+    context.options |= ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).options
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_IGNORE_UNEXPECTED_EOF
+    return context

@@ -1,0 +1,132 @@
+"""Small files in batches: each is a file of its own with an fsync of its own, but one thread's turn does many of them.
+
+Both classes are the `work` of a lane: a list of jobs in, a result or an error for each out.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from h2gate.errors import GateError, PreconditionFailed
+from h2gate.storage.tree import Tree, translated, translating
+from h2gate.upload import Identity, Tap
+
+
+@dataclass(slots=True)
+class SmallFile:
+    """A whole body to be staged under `key`."""
+
+    key: str
+    chunks: Sequence[bytes]
+    taps: Sequence[Tap]
+    modified_ns: int | None
+
+
+class SmallWriter:
+    """Writes all files of a batch, then syncs each: the first sync's journal commit serves the others."""
+
+    def __init__(self, staging: int, *, fsync: bool) -> None:
+        self._staging = staging
+        self._fsync = fsync
+
+    def __call__(self, files: list[SmallFile]) -> list[Identity | BaseException]:
+        opened = [self._write(file) for file in files]
+        return [
+            each if isinstance(each, GateError) else self._sync(file, each)
+            for file, each in zip(files, opened, strict=True)
+        ]
+
+    def _write(self, file: SmallFile) -> int | GateError:
+        fd = -1
+        try:
+            fd = os.open(file.key, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=self._staging)
+            data = file.chunks[0] if len(file.chunks) == 1 else b"".join(file.chunks)
+            for tap in file.taps:
+                tap.update(data)
+            if os.write(fd, data) != len(data):  # a short write to a file means no space
+                raise OSError(errno.ENOSPC, "short write")
+            if file.modified_ns is not None:
+                os.utime(fd, ns=(file.modified_ns, file.modified_ns))
+        except OSError as error:
+            return self._undo(file, fd, error)
+        return fd
+
+    def _sync(self, file: SmallFile, fd: int) -> Identity | GateError:
+        try:
+            if self._fsync:
+                os.fsync(fd)
+            found = os.fstat(fd)
+        except OSError as error:
+            return self._undo(file, fd, error)
+        os.close(fd)
+        return Identity(inode=found.st_ino, size=found.st_size, modified_ns=found.st_mtime_ns)
+
+    def _undo(self, file: SmallFile, fd: int, error: OSError) -> GateError:
+        if fd >= 0:
+            os.close(fd)
+            with suppress(FileNotFoundError):
+                os.unlink(file.key, dir_fd=self._staging)
+        return translated(error, "this file")
+
+
+@dataclass(slots=True)
+class Commit:
+    """A staged file to be shown under `path`."""
+
+    key: str
+    path: str
+    may_replace: bool
+
+
+class Committer:
+    """Renames all files of a batch into place, folder by folder, then syncs each folder once."""
+
+    def __init__(self, staging: int, tree: Tree, *, fsync: bool) -> None:
+        self._staging = staging
+        self._tree = tree
+        self._fsync = fsync
+
+    def __call__(self, commits: list[Commit]) -> list[bool | BaseException]:
+        by_folder: dict[str, list[int]] = defaultdict(list)
+        for index, commit in enumerate(commits):
+            by_folder[commit.path.rpartition("/")[0]].append(index)
+        results: list[bool | BaseException] = [False] * len(commits)
+        for folder, indices in by_folder.items():
+            try:
+                with translating(f"/{folder}"), self._tree.folder(folder, create=True) as here:
+                    for index in indices:
+                        results[index] = self._show(commits[index], here)
+                    if self._fsync:
+                        os.fsync(here)
+            except GateError as error:
+                for index in indices:
+                    results[index] = error
+        return results
+
+    def _show(self, commit: Commit, here: int) -> bool | GateError:
+        name = commit.path.rpartition("/")[2]
+        try:
+            if commit.may_replace:
+                replaced = _exists(name, here)
+                os.rename(commit.key, name, src_dir_fd=self._staging, dst_dir_fd=here)
+                return replaced
+            os.link(commit.key, name, src_dir_fd=self._staging, dst_dir_fd=here)
+            os.unlink(commit.key, dir_fd=self._staging)
+        except FileExistsError:
+            return PreconditionFailed(f"/{commit.path} is there already")
+        except OSError as error:
+            return translated(error, f"/{commit.path}")
+        return False
+
+
+def _exists(name: str, here: int) -> bool:
+    try:
+        os.stat(name, dir_fd=here, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True

@@ -1,0 +1,115 @@
+"""Folders by descriptor: a path is walked name by name from the root's descriptor and no link is followed.
+
+So no path leaves the root, whatever is renamed or linked meanwhile, and libc's errors get our names in one place.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from h2gate.errors import BadPath, Conflict, GateError, NotFound, StorageFailed, StorageFull
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+_MEANINGS: dict[int, tuple[type[GateError], str]] = {
+    errno.ENOSPC: (StorageFull, "no space left for {}"),
+    errno.EDQUOT: (StorageFull, "the quota is used up; no space for {}"),
+    errno.EFBIG: (StorageFull, "the file system takes no file as large as {}"),
+    errno.ENOENT: (NotFound, "there is no {}"),
+    errno.ENOTDIR: (Conflict, "{}: a file is where a folder would have to be"),
+    errno.EISDIR: (Conflict, "{} is a folder"),
+    errno.ENOTEMPTY: (Conflict, "{} is not empty"),
+    errno.EEXIST: (Conflict, "{} is there already"),
+    errno.ELOOP: (BadPath, "{}: a symbolic link is in the path"),
+    errno.ENAMETOOLONG: (BadPath, "{}: the file system takes no name as long as this"),
+    errno.EINVAL: (BadPath, "{}: the file system does not take this name"),
+}
+
+
+def translated(error: OSError, what: str) -> GateError:
+    """The error of ours that says what libc's says about `what` (a path, for the reader)."""
+    number = error.errno or 0
+    kind, text = _MEANINGS.get(number, (StorageFailed, "{}: " + os.strerror(number)))
+    return kind(text.format(what))
+
+
+@contextmanager
+def translating(what: str) -> Iterator[None]:
+    """Turn any `OSError` inside into ours."""
+    try:
+        yield
+    except OSError as error:
+        raise translated(error, what) from error
+
+
+class Tree:
+    """The visible files under one root folder."""
+
+    def __init__(self, root: int, *, fsync: bool) -> None:
+        self._root = root
+        self._fsync = fsync
+
+    @contextmanager
+    def folder(self, path: str, *, create: bool = False) -> Iterator[int]:
+        """The descriptor of a folder; with `create`, folders that are missing are made, durably."""
+        here = os.open(".", _FOLDER, dir_fd=self._root)
+        try:
+            for name in path.split("/") if path else ():
+                child = self._child(here, name, create=create)
+                os.close(here)
+                here = child
+            yield here
+        except OSError as error:
+            if error.errno == errno.ENOTDIR and path and _is_link(self._root, path):
+                raise BadPath(f"/{path}: a symbolic link is in the path") from error
+            raise
+        finally:
+            os.close(here)
+
+    def _child(self, here: int, name: str, *, create: bool) -> int:
+        try:
+            return os.open(name, _FOLDER, dir_fd=here)
+        except FileNotFoundError:
+            if not create:
+                raise
+        try:
+            os.mkdir(name, 0o777, dir_fd=here)
+        except FileExistsError:
+            pass  # another request made it a moment ago
+        else:
+            if self._fsync:
+                os.fsync(here)
+        return os.open(name, _FOLDER, dir_fd=here)
+
+    @contextmanager
+    def file(self, path: str, flags: int = os.O_RDONLY) -> Iterator[int]:
+        """The descriptor of a regular file. Raises `NotFound` for anything else, `BadPath` for a link."""
+        parent, _, name = path.rpartition("/")
+        if not name:
+            raise NotFound("the root is a folder")
+        with self.folder(parent) as here:
+            fd = os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=here)
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise NotFound(f"/{path} is not a file")
+            yield fd
+        finally:
+            os.close(fd)
+
+
+def _is_link(root: int, path: str) -> bool:
+    """Whether the first part of `path` that is not a folder is a symbolic link (O_DIRECTORY says ENOTDIR for both)."""
+    parts = path.split("/")
+    for depth in range(1, len(parts) + 1):
+        try:
+            mode = os.stat("/".join(parts[:depth]), dir_fd=root, follow_symlinks=False).st_mode
+        except OSError:
+            return False
+        if not stat.S_ISDIR(mode):
+            return stat.S_ISLNK(mode)
+    return False

@@ -1,0 +1,36 @@
+"""What every body passes on its way to the storage: counted, limited, and known to be whole before anything is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from h2gate.errors import BodyCut, TooLarge
+from h2gate.upload import Batch, Body
+
+
+class Metered:
+    """A `Body` that stops at `max_bytes` (0 is no limit) and ends only if it has the length it announced."""
+
+    def __init__(self, body: Body, max_bytes: int) -> None:
+        self.length = body.length
+        self.n_bytes = 0
+        self._body = body
+        self._max_bytes = max_bytes
+        if self.length is not None:
+            self._check(self.length)
+
+    def _check(self, n_bytes: int) -> None:
+        if self._max_bytes and n_bytes > self._max_bytes:
+            raise TooLarge(f"bodies may have {self._max_bytes} bytes at most", max_bytes=self._max_bytes)
+
+    async def pull(self) -> Batch:
+        batch = await self._body.pull()
+        self.n_bytes += batch.n_bytes
+        self._check(self.n_bytes)
+        if batch.last and self.length is not None and self.n_bytes != self.length:
+            raise BodyCut(f"the body has {self.n_bytes} bytes; {self.length} were announced")
+        return batch
+
+    @property
+    def trailers(self) -> Sequence[tuple[bytes, bytes]]:
+        return self._body.trailers

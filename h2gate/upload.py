@@ -1,0 +1,113 @@
+"""What an upload is, in values: the description that came with it, the record of it, and a body that is pulled.
+
+Shared by every floor above, so that the socket and the HTTP dialects can stay strangers to each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from h2gate.errors import BadPath
+
+MAX_PATH_BYTES = 4000
+MAX_SEGMENT_BYTES = 255
+
+
+@dataclass(slots=True)
+class Batch:
+    """Body bytes as they came, not joined. `last` tells that the body ended with them, whole."""
+
+    chunks: Sequence[bytes]
+    n_bytes: int
+    last: bool
+
+
+class Body(Protocol):
+    """A request body that flows only when it is pulled.
+
+    Whatever a `pull` returned counts as taken when `pull` is called again (or the request is answered): that is when
+    the sender gets credit for it. So pull again only when the bytes are where they should be.
+    """
+
+    length: int | None
+    """Bytes, when the sender said so (Content-Length)."""
+
+    async def pull(self) -> Batch:
+        """The next bytes; waits for a fair amount, the end, or a moment's silence. Not to be called after `last`.
+
+        Raises `PeerGone` when the sender left or reset the stream, `BodyCut` when the body is shorter than announced.
+        """
+
+    @property
+    def trailers(self) -> Sequence[tuple[bytes, bytes]]:
+        """The fields after the body (RFC 9110 section 6.5), known once `last` was seen."""
+
+
+class Tap(Protocol):
+    """Sees every stored byte in order, in the thread that writes it: a hashlib object is one."""
+
+    def update(self, data: memoryview | bytes, /) -> None:
+        """Take the next bytes; `data` is reused afterwards."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which file a record speaks of: a record whose identity is not the visible file's is not about that file."""
+
+    inode: int
+    size: int
+    modified_ns: int
+    """Time of the last change, nanoseconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """The ledger's record of one file that came in.
+
+    `state` is "complete", or "appending" while a PATCH writes behind `identity.size`: what lies beyond it is not
+    acknowledged, not shown, and cut off after a crash.
+    """
+
+    id: str
+    path: str
+    """Where it appears under /files/: segments joined by "/", no leading slash."""
+    state: str = "complete"
+    identity: Identity
+    sha256: bytes | None = None
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """Fields describing the file, lower-case names: content-type, content-disposition, last-modified, meta-…."""
+    completed_at: float = 0.0
+    """Seconds since the epoch."""
+    version: int = 0
+
+
+def checked_path(text: str) -> str:
+    """`text` (already percent-decoded) as a path that can be stored: every segment a plain name.
+
+    Raises `BadPath`: nothing is repaired, since a repaired name is another name. An empty path is the root folder.
+    """
+    path = text.strip("/") if text in ("", "/") else text
+    if not path:
+        return ""
+    if len(path.encode("utf-8", "surrogatepass")) > MAX_PATH_BYTES:
+        raise BadPath(f"the path is longer than {MAX_PATH_BYTES} bytes")
+    for segment in path.split("/"):
+        _check_segment(segment)
+    return path
+
+
+def _check_segment(segment: str) -> None:
+    if segment in ("", ".", ".."):
+        raise BadPath(f"the path has {'an empty' if not segment else 'the'} segment {segment!r}")
+    try:
+        encoded = segment.encode()
+    except UnicodeEncodeError:
+        raise BadPath("the path is not UTF-8") from None
+    if len(encoded) > MAX_SEGMENT_BYTES:
+        raise BadPath(f"a name in the path is longer than {MAX_SEGMENT_BYTES} bytes")
+    if any(char < " " or char == "\x7f" for char in segment):
+        raise BadPath("the path has a control character")
+    if "\\" in segment:
+        raise BadPath("the path has a backslash")
