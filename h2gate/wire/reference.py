@@ -25,7 +25,7 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.exceptions import NoAvailableStreamIDError, ProtocolError, TooManyStreamsError
 from h2.settings import SettingCodes, Settings
-from hyperframe.frame import ContinuationFrame, GoAwayFrame, HeadersFrame, PushPromiseFrame
+from hyperframe.frame import GoAwayFrame
 
 from h2gate.wire.engine import (
     MAX_WINDOW,
@@ -45,11 +45,7 @@ from h2gate.wire.engine import (
     Trailers,
     WindowOpened,
 )
-
-_PREFACE_BYTES = 24
-_HEADER_BYTES = 9
-_END_HEADERS = 0x4
-_FIELD_BLOCKS = (HeadersFrame.type, PushPromiseFrame.type, ContinuationFrame.type)
+from h2gate.wire.splitter import HEADER_BYTES, FrameTooLong, Splitter
 
 
 @dataclass(slots=True)
@@ -93,9 +89,7 @@ class ReferenceEngine:
         self._unconsumed: dict[int, int] = {}
         """DATA bytes handed out and not yet credited; outlives the stream."""
         self._window = _Window(MAX_WINDOW)
-        self._received = bytearray()
-        self._preface_left = _PREFACE_BYTES if self._server else 0
-        self._block_open = False
+        self._splitter = Splitter(preface=self._server, max_frame_bytes=settings.max_frame_bytes)
         self._out = bytearray()
         self._last_stream_id = 0
         self._left = self._peer_left = self._failed = False
@@ -127,48 +121,31 @@ class ReferenceEngine:
         events: list[Event] = []
         if self.done or self._failed:
             return events
-        self._received += data
-        while not self._failed and (unit := self._next_unit()):
-            try:
-                if unit[3:4] == bytes([GoAwayFrame.type]) and self._is_plain_goaway(unit):
-                    self._peer_goes(unit, events)
-                    continue
-                for event in self._h2.receive_data(unit):
-                    self._translate(event, events)
-            except ProtocolError as error:
-                self._fail(error.error_code)
-            else:
-                self._pull()
+        self._splitter.add(data)
+        try:
+            while unit := self._splitter.next():
+                self._receive_unit(unit, events)
+        except FrameTooLong:
+            self._fail(ErrorCode.FRAME_SIZE_ERROR)
+        except ProtocolError as error:
+            self._fail(error.error_code)
         return events
 
-    def _next_unit(self) -> bytes:
-        """What h2 can take in one piece: some of the preface, or one frame."""
-        if self._preface_left:
-            size = min(self._preface_left, len(self._received))
-            self._preface_left -= size
-        else:
-            if len(self._received) < _HEADER_BYTES:
-                return b""
-            length = int.from_bytes(self._received[:3], "big")
-            if length > self._settings.max_frame_bytes:
-                self._fail(ErrorCode.FRAME_SIZE_ERROR)
-                return b""
-            size = _HEADER_BYTES + length
-            if len(self._received) < size:
-                return b""
-            if self._received[3] in _FIELD_BLOCKS:
-                self._block_open = not self._received[4] & _END_HEADERS
-        unit = bytes(self._received[:size])
-        del self._received[:size]
-        return unit
+    def _receive_unit(self, unit: bytes, events: list[Event]) -> None:
+        if self._splitter.kind == GoAwayFrame.type and self._is_plain_goaway(unit):
+            self._peer_goes(unit, events)
+            return
+        for event in self._h2.receive_data(unit):
+            self._translate(event, events)
+        self._pull()
 
     def _is_plain_goaway(self, unit: bytes) -> bool:
         """Whether h2 would take it, too: on stream 0, whole, not inside a header block."""
         on_connection = not int.from_bytes(unit[5:9], "big") & MAX_WINDOW
-        return on_connection and len(unit) >= _HEADER_BYTES + 8 and not self._block_open
+        return on_connection and len(unit) >= HEADER_BYTES + 8 and not self._splitter.block_open
 
     def _peer_goes(self, unit: bytes, events: list[Event]) -> None:
-        last, code = struct.unpack_from("!II", unit, _HEADER_BYTES)
+        last, code = struct.unpack_from("!II", unit, HEADER_BYTES)
         last &= MAX_WINDOW
         self._peer_left = True
         events.append(GoAway(last, code))
