@@ -146,11 +146,6 @@ def h2gate(
         yield peer
 
 
-def h2gate_serves() -> bool:
-    """Whether this checkout has a server to start."""
-    return (REPOSITORY / "h2gate" / "cli.py").exists() and (REPOSITORY / "h2gate" / "__main__.py").exists()
-
-
 def free_port(host: str) -> int:
     with socket.create_server((host, 0)) as probe:
         return int(probe.getsockname()[1])

@@ -9,7 +9,7 @@ import pytest
 
 from loadtest import processes
 from loadtest.clients import curl_put
-from loadtest.peers import PeerFailed, h2gate_serves, make_certificates, nginx
+from loadtest.peers import PeerFailed, make_certificates, nginx
 from loadtest.peers import h2gate as h2gate_peer
 from loadtest.workloads import BytesLost, make_source, verify
 
@@ -17,10 +17,9 @@ needs_nginx = pytest.mark.skipif(
     shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin") is None, reason="nginx is not installed"
 )
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-needs_h2gate = pytest.mark.skipif(not h2gate_serves(), reason="h2gate has no `serve` yet")
 PEERS = [
     pytest.param(nginx, marks=needs_nginx, id="nginx"),
-    pytest.param(h2gate_peer, marks=needs_h2gate, id="h2gate"),
+    pytest.param(h2gate_peer, id="h2gate"),
 ]
 
 
