@@ -30,7 +30,7 @@ T = TypeVar("T")
 async def in_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """Blocking work off the loop; when cancelled it still waits for the job, so that its file may be closed after."""
     job: asyncio.Future[T] = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
-    job.add_done_callback(_noticed)
+    job.add_done_callback(lambda done: done.cancelled() or done.exception())  # its caller may be gone
     cancelled: asyncio.CancelledError | None = None
     while not job.done():
         try:
@@ -40,12 +40,6 @@ async def in_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwar
     if cancelled is not None:
         raise cancelled
     return job.result()
-
-
-def _noticed(job: asyncio.Future[object]) -> None:
-    """The failure of a job whose caller was cancelled is nobody's business."""
-    if not job.cancelled():
-        job.exception()
 
 
 def scan(path: Path, skipped: Callable[[str, str], None]) -> Iterator[tuple[Path, int]]:
