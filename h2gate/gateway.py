@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from h2gate.config import Settings
 from h2gate.errors import ConfigError
 from h2gate.ledger.sqlite import SqliteLedger
+from h2gate.storage.base import Storage
 from h2gate.storage.disk import DiskStorage
 from h2gate.transfer.uploads import Uploads
+
+
+def open_storage(settings: Settings) -> Storage:
+    """The storage that the settings name. To be called in the loop that uses it."""
+    return DiskStorage(settings.data, fsync=settings.fsync, direct_io=settings.direct_io)
 
 
 class Gateway:
@@ -20,14 +26,15 @@ class Gateway:
 
     uploads: Uploads
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, open_storage: Callable[[Settings], Storage] = open_storage) -> None:
         self.settings = settings
+        self._open_storage = open_storage
         self.draining = False
         """True from SIGTERM on: readiness says no, so that a balancer sends nobody else."""
 
     async def __aenter__(self) -> Gateway:
         settings = self.settings
-        self._storage = DiskStorage(settings.data, fsync=settings.fsync, direct_io=settings.direct_io)
+        self._storage = self._open_storage(settings)
         self._ledger = SqliteLedger(settings.data / "ledger.sqlite", durable=settings.fsync)
         self.uploads = Uploads(self._storage, self._ledger, digest=settings.digest, max_body=settings.max_body)
         return self

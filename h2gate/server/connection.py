@@ -66,7 +66,7 @@ class Connection(asyncio.BufferedProtocol):
         self._restart_idle()
         self._flush()
 
-    def get_buffer(self, sizehint: int) -> memoryview:  # type: ignore[override]
+    def get_buffer(self, sizehint: int) -> memoryview:
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:

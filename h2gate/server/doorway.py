@@ -33,7 +33,7 @@ class Doorway(asyncio.BufferedProtocol):
         else:
             self._to_http1()
 
-    def get_buffer(self, sizehint: int) -> memoryview:  # type: ignore[override]
+    def get_buffer(self, sizehint: int) -> memoryview:
         return self._worker.buffer
 
     def buffer_updated(self, nbytes: int) -> None:

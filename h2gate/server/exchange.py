@@ -18,7 +18,8 @@ from h2gate.upload import Batch
 from h2gate.wire.engine import Header
 
 Message: TypeAlias = dict[str, Any]
-App: TypeAlias = Callable[[Message, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
+App: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
+"""An ASGI application: scope, receive, send."""
 
 log = logging.getLogger("h2gate.server")
 

@@ -160,7 +160,7 @@ class Http1Server(TCPServer):
             worker.wrapped_app,
             worker.loop,
             worker.config,
-            worker.context,  # type: ignore[arg-type]
+            worker.context,
             worker.lifespan_state,
             reader,
             writer,
@@ -175,9 +175,9 @@ class Http1Server(TCPServer):
                 self.protocol = Http1Protocol(  # type: ignore[assignment]
                     self.app,
                     self.config,
-                    self.context,  # type: ignore[arg-type]
+                    self.context,
                     tasks,
-                    ConnectionState(self.state),  # type: ignore[arg-type]
+                    ConnectionState(self.state),
                     self.writer.get_extra_info("ssl_object") is not None,
                     parse_socket_addr(sock.family, sock.getpeername()),
                     parse_socket_addr(sock.family, sock.getsockname()),

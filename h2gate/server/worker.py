@@ -54,7 +54,7 @@ class Worker:
         self.connections: set[Connection] = set()
         self.config = _config(settings)
         self.context = WorkerContext(None)
-        self.wrapped_app = ASGIWrapper(app)  # type: ignore[arg-type]
+        self.wrapped_app = ASGIWrapper(app)
         self.lifespan_state: dict[str, Any] = {}
         self._make_engine = make_engine
         self._http1: set[asyncio.Task[None]] = set()
@@ -88,7 +88,7 @@ class Worker:
         stop: asyncio.Event,
     ) -> None:
         """Accept on `sockets`, call `ready`, and go on until `stop`; then let requests in flight end, for a time."""
-        lifespan = Lifespan(self.wrapped_app, self.config, self.loop, self.lifespan_state)  # type: ignore[arg-type]
+        lifespan = Lifespan(self.wrapped_app, self.config, self.loop, self.lifespan_state)
         lifespan_task = self.loop.create_task(lifespan.handle_lifespan())
         await lifespan.wait_for_startup()
         servers = [
@@ -138,11 +138,11 @@ def _config(settings: Settings) -> Config:
 
 
 def tls_context(certificate: str, key: str) -> ssl.SSLContext:
-    """TLS 1.2 and up, ALPN h2 and http/1.1: Hypercorn's context without the options it loses by assigning them."""
+    """TLS 1.2 and up, ALPN h2 and http/1.1: Hypercorn's context with the options it loses by assigning them."""
     config = Config()
     config.certfile, config.keyfile = certificate, key
     context = config.create_ssl_context()
     assert context is not None
-    context.options |= ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).options
+    context.options |= ssl.OP_ALL | ssl.OP_CIPHER_SERVER_PREFERENCE | ssl.OP_ENABLE_MIDDLEBOX_COMPAT
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_IGNORE_UNEXPECTED_EOF
     return context
