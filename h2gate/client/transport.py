@@ -114,9 +114,8 @@ class Transport(httpx.AsyncBaseTransport):
         return self._stock
 
     async def aclose(self) -> None:
-        origins, self._origins = list(self._origins.values()), {}
         async with asyncio.TaskGroup() as group:
-            for origin in origins:
+            for origin in self._origins.values():
                 group.create_task(origin.close())
             if self._stock is not None:
                 group.create_task(self._stock.aclose())
