@@ -124,16 +124,20 @@ def main() -> None:
 
 @main.command()
 @click.option("--size", type=Size(), default="1G", show_default=True, help="Bytes of the file.")
+@click.option(
+    "--cold", is_flag=True, help="Let the host of a virtual machine take free memory back before each upload."
+)
 @shared
-def upload(size: int, **asked: Any) -> None:
+def upload(size: int, cold: bool, **asked: Any) -> None:
     """One large file over loopback, with curl on HTTP/2 and HTTP/1.1."""
     run = Asked(**asked)
     with run.workplace() as (place, stack):
         source = workloads.make_source(place / "source", size)
         servers = rounds.start_servers(run.servers, place, stack)
         candidates = [Candidate(peer, http) for peer in servers for http in ("2", "1.1")]
-        samples = rounds.measure(candidates, run.rounds, lambda candidate: rounds.put_once(candidate, source))
-        run.conclude(f"One file of {size / MIB:g} MiB over loopback", place, {"size": size}, samples)
+        samples = rounds.measure(candidates, run.rounds, lambda each: rounds.put_once(each, source, cold=cold))
+        what = f"One file of {size / MIB:g} MiB over loopback{', memory cold' if cold else ''}"
+        run.conclude(what, place, {"size": size, "cold": cold}, samples)
 
 
 @main.command()
