@@ -107,7 +107,7 @@ def small_once(candidate: Candidate, source: workloads.Source, count: int, urls:
 
 
 def make_ready(peer: Peer, size: int, *, cold: bool = False) -> float:
-    """The same state before every measurement: disk idle, memory for `size` bytes at hand (or given up), peak forgotten.
+    """The same state before every measurement: disk idle, memory for `size` bytes at hand or given up, peak forgotten.
 
     Returns the processor seconds the peer has used so far.
     """
