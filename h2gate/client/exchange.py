@@ -175,9 +175,14 @@ class Body(httpx.AsyncByteStream):
 
 
 async def _iterate(body: httpx.AsyncByteStream) -> AsyncGenerator[bytes, None]:
-    """`body` as a generator, which can be closed for certain."""
-    async for chunk in body:
-        yield chunk
+    """`body` as a generator, which can be closed for certain; that closes what `body` opened."""
+    chunks = aiter(body)
+    try:
+        async for chunk in chunks:
+            yield chunk
+    finally:
+        if isinstance(chunks, AsyncGenerator):
+            await chunks.aclose()
 
 
 def _header_section(request: httpx.Request) -> list[Header]:

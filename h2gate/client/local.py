@@ -13,6 +13,7 @@ import secrets
 import stat
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO, ParamSpec, TypeVar
 
@@ -113,8 +114,8 @@ class FileBody(httpx.AsyncByteStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         self._hash = hashlib.sha256()
         try:
-            file = await in_thread(self._path.open, "rb", buffering=0)
-            with file:
+            with ExitStack() as opened:
+                file = await in_thread(self._open, opened)
                 before = os.fstat(file.fileno())
                 left = self._size
                 while left:
@@ -126,6 +127,9 @@ class FileBody(httpx.AsyncByteStream):
                     yield piece
         except OSError as error:
             raise local_failure(self._path, error) from error
+
+    def _open(self, opened: ExitStack) -> BinaryIO:
+        return opened.enter_context(self._path.open("rb", buffering=0))
 
     def _read(self, file: BinaryIO, left: int) -> bytes:
         piece = file.read(min(PIECE, left))

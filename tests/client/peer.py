@@ -160,7 +160,7 @@ class Peer:
 
     def begin(self, call: Call) -> None:
         task = asyncio.ensure_future(self._handler(call))
-        self._tasks.add(task)  # type: ignore[arg-type]
+        self._tasks.add(task)
         self.stir()
 
     def stir(self) -> None:

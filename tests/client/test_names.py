@@ -1,0 +1,81 @@
+"""Which file goes to which URL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from h2gate.client.failures import LocalFile
+from h2gate.client.names import below, download_target, last_name, parse_url, uploads
+from h2gate.errors import ConfigError
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "photos/old").mkdir(parents=True)
+    for name in ("photos/1.jpg", "photos/old/2.jpg", "notes.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def targets(paths: list[str], url: str) -> dict[str, str]:
+    return {item.name: item.url for item in uploads(paths, url, lambda name, why: None)}
+
+
+@pytest.mark.parametrize(
+    ("paths", "url", "expected"),
+    [
+        (["notes.txt"], "https://h/", {"notes.txt": "https://h/files/notes.txt"}),
+        (["notes.txt"], "https://h", {"notes.txt": "https://h/files/notes.txt"}),
+        (["notes.txt"], "https://h/files/b.txt", {"notes.txt": "https://h/files/b.txt"}),
+        (["./notes.txt"], "https://h/x/", {"notes.txt": "https://h/x/notes.txt"}),
+        (
+            ["photos"],
+            "https://h/x/",
+            {"photos/1.jpg": "https://h/x/photos/1.jpg", "photos/old/2.jpg": "https://h/x/photos/old/2.jpg"},
+        ),
+        (["photos/old/"], "https://h/x/", {"photos/old/2.jpg": "https://h/x/old/2.jpg"}),
+        (
+            ["."],
+            "https://h/x/",
+            {
+                "notes.txt": "https://h/x/notes.txt",
+                "photos/1.jpg": "https://h/x/photos/1.jpg",
+                "photos/old/2.jpg": "https://h/x/photos/old/2.jpg",
+            },
+        ),
+        (["-"], "https://h/x/y", {"-": "https://h/x/y"}),
+    ],
+)
+def test_put_targets(here: Path, paths: list[str], url: str, expected: dict[str, str]) -> None:
+    assert targets(paths, url) == expected
+
+
+@pytest.mark.parametrize(
+    ("paths", "url"), [(["notes.txt", "photos"], "https://h/x"), (["photos"], "https://h/x"), (["-"], "https://h/x/")]
+)
+def test_put_target_that_cannot_hold_it_is_a_usage_error(here: Path, paths: list[str], url: str) -> None:
+    with pytest.raises(ConfigError):
+        targets(paths, url)
+
+
+def test_names_are_percent_encoded_and_back() -> None:
+    url = below("https://h/x/", "a b", "ü%#?.txt")
+    assert url == "https://h/x/a%20b/%C3%BC%25%23%3F.txt"
+    assert last_name(url) == "ü%#?.txt"
+    assert parse_url("https://h/ü b") == "https://h/%C3%BC%20b"
+
+
+@pytest.mark.parametrize("url", ["https://h/x/..", "https://h/a%2Fb", "https://h/a%00b", "https://h/"])
+def test_name_that_would_leave_the_folder_is_refused(url: str) -> None:
+    with pytest.raises(LocalFile):
+        last_name(url)
+
+
+def test_get_targets(here: Path) -> None:
+    assert download_target("https://h/files/a", "b") == Path("b")
+    assert download_target("https://h/files/a", "photos") == Path("photos/a")
+    assert download_target("https://h/files/a", "new/") == Path("new/a")
+    assert download_target("https://h/files/a", "-") is None
