@@ -44,6 +44,7 @@ def main() -> None:
     try:
         code = cli.main(standalone_mode=False)
     except click.exceptions.Abort:
+        click.echo("h2gate: interrupted", err=True)
         code = 130
     except click.ClickException as error:
         error.show()
@@ -51,8 +52,6 @@ def main() -> None:
     except GateError as error:
         click.echo(f"h2gate: {error}", err=True)
         code = exit_code([error], 1)
-    except KeyboardInterrupt:
-        code = 130
     sys.exit(code if isinstance(code, int) else 0)
 
 

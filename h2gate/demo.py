@@ -159,7 +159,7 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
 
 
 async def _send(gate: Client, shown: Display, tree: Path) -> Figures:
-    shown.at_work = lambda: f" · {gate.in_flight} streams"
+    shown.at_work = gate.at_work
     start = time.monotonic()
     await gate.put([tree], gate.url)
     seconds = time.monotonic() - start

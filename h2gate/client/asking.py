@@ -13,7 +13,7 @@ from h2gate.client.failures import from_httpx
 from h2gate.client.transport import Transport
 from h2gate.errors import GateError, NotFound, from_code
 
-_TIMEOUT = httpx.Timeout(connect=10, read=300, write=60, pool=None)
+_TIMEOUT = httpx.Timeout(connect=10, read=300, write=60, pool=None).as_dict()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,29 +29,39 @@ class Entry:
 
 
 class Asker:
-    """Requests over one transport, with the fields that all of them carry."""
+    """Requests over one transport, with the fields that all of them carry.
+
+    httpx's own client above the transport (cookies, redirects, authentication, events) would cost as much as the rest
+    of a small upload, and has nothing to do here.
+    """
 
     def __init__(self, transport: Transport, headers: Mapping[str, str]) -> None:
-        self._http = httpx.AsyncClient(transport=transport, trust_env=False)
+        self._transport = transport
         self._headers = {"user-agent": "h2gate", **headers}
 
     async def close(self) -> None:
-        await self._http.aclose()
+        await self._transport.aclose()
 
     def request(self, method: str, url: str, headers: dict[str, str], **more: Any) -> httpx.Request:
-        extensions = {"timeout": _TIMEOUT.as_dict(), **more.pop("extensions", {})}
+        extensions = {"timeout": _TIMEOUT, **more.pop("extensions", {})}
         target = httpx.URL(url)
         fields = {"host": target.netloc.decode("ascii"), **self._headers, **headers}
         return httpx.Request(method, target, headers=fields, extensions=extensions, **more)
 
     async def stream(self, request: httpx.Request) -> httpx.Response:
         """The answer's header section; the body is to be read and closed by the caller."""
-        return await self._http.send(request, stream=True)
+        response = await self._transport.handle_async_request(request)
+        response.request = request
+        return response
 
     async def ask(self, method: str, url: str, headers: dict[str, str], **more: Any) -> httpx.Response:
         """The whole answer, if it is a 2xx. Raises the error that the gateway named, or what broke on the way."""
         try:
-            response = await self._http.send(self.request(method, url, headers, **more))
+            response = await self.stream(self.request(method, url, headers, **more))
+            try:
+                await response.aread()
+            finally:
+                await response.aclose()
         except httpx.HTTPError as error:
             raise from_httpx(error) from error
         if not 200 <= response.status_code < 300:

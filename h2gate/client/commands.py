@@ -25,12 +25,7 @@ async def _transfer(
 ) -> tuple[list[GateError], int]:
     with shown:
         async with Client(url, listener=shown, **_meant(options, "streams", "connections", "digest")) as gate:
-
-            def at_work() -> str:
-                made = gate.transport.connections_made
-                return f" · {gate.in_flight} streams on {made} connection{'s' * (made != 1)}" if made else ""
-
-            shown.at_work = at_work
+            shown.at_work = gate.at_work
             await getattr(gate, shown.verb)(*args, **kwargs)
     return shown.errors, len(shown.outcomes)
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections import deque
 from collections.abc import Iterable
 from typing import cast
 
+from h2gate.client.admission import Admission
 from h2gate.client.failures import Broken, ReadTimedOut, Unprocessed
 from h2gate.client.stream import OnInformational, Stream
 from h2gate.wire.engine import (
@@ -43,8 +43,6 @@ class Connection(asyncio.BufferedProtocol):
         """The peer's first SETTINGS are here: it speaks HTTP/2 and its limits are known."""
         self.closed: asyncio.Future[None] = loop.create_future()
         self.failure: Exception | None = None
-        self.leaving = False
-        """No new streams: a GOAWAY came, or `close` was called."""
         self.paused = False
         self._loop = loop
         self._engine = engine
@@ -53,27 +51,21 @@ class Connection(asyncio.BufferedProtocol):
         self._buffer = memoryview(bytearray(READ_BUFFER))
         self._streams: dict[int, Stream] = {}
         self._sending: dict[Stream, None] = {}
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self._promised = 0
-        """Streams that somebody who waited may open and has not opened yet."""
-        self._max_streams = 0
+        self._admission = Admission()
         self._flushing: asyncio.Handle | None = None
         self._heard = loop.time()
         self._watching: asyncio.TimerHandle | None = None
 
     @property
     def usable(self) -> bool:
-        return self.failure is None and not self.leaving
+        """False also after a GOAWAY, or `close`: what is in flight goes on, nothing new is opened."""
+        return not self._admission.closed
 
     @property
     def protocol(self) -> str | None:
         """What ALPN chose; None on cleartext."""
         tls = cast("ssl.SSLObject | None", self._transport and self._transport.get_extra_info("ssl_object"))
         return tls.selected_alpn_protocol() if tls is not None else None
-
-    @property
-    def active(self) -> int:
-        return len(self._streams) + len(self._waiting)
 
     # -- asyncio.BufferedProtocol
 
@@ -117,14 +109,12 @@ class Connection(asyncio.BufferedProtocol):
         Raises `Unprocessed` when the connection takes no new streams.
         """
         stream = Stream(self, on_informational)
-        if self._waiting or self._free_streams <= 0:
-            await self._queue_up()
-        if not self.usable:
+        if not await self._admission.enter():
             raise Unprocessed("the gateway takes no new requests on this connection")
         try:
             stream.id = self._engine.request(headers, end_stream=end_stream)
         except StreamsExhausted:
-            self.leaving = True
+            self._admission.close()
             raise Unprocessed("the gateway takes no new requests on this connection") from None
         if not self._streams:
             self._heard = self._loop.time()
@@ -136,34 +126,6 @@ class Connection(asyncio.BufferedProtocol):
             self._watch()
         self.flush_soon()
         return stream
-
-    @property
-    def _free_streams(self) -> int:
-        return self._max_streams - len(self._streams) - self._promised
-
-    async def _queue_up(self) -> None:
-        if not self.usable:
-            return
-        turn: asyncio.Future[None] = self._loop.create_future()
-        self._waiting.append(turn)
-        try:
-            await turn
-            self._promised -= 1
-        except asyncio.CancelledError:
-            if turn in self._waiting:
-                self._waiting.remove(turn)
-            else:
-                self._promised -= 1
-                self._admit()
-            raise
-
-    def _admit(self) -> None:
-        """Promise free streams to those who wait, first come first served (to all when none will ever be free)."""
-        while self._waiting and (self._free_streams > 0 or not self.usable):
-            turn = self._waiting.popleft()
-            self._promised += 1
-            if not turn.done():
-                turn.set_result(None)
 
     def abandon(self, stream: Stream) -> None:
         """Nobody waits for this stream any more: reset it unless both sides have ended, and forget it."""
@@ -180,11 +142,11 @@ class Connection(asyncio.BufferedProtocol):
         return stream.sent
 
     def _forget(self, stream: Stream) -> None:
-        self._streams.pop(stream.id, None)
+        del self._streams[stream.id]
         self._sending.pop(stream, None)
-        self._admit()
+        self._admission.leave()
         self.flush_soon()
-        if self.leaving and not self._streams:
+        if not self.usable and not self._streams:
             self._hang_up()
 
     def credit(self, stream_id: int, n_bytes: int) -> None:
@@ -224,10 +186,9 @@ class Connection(asyncio.BufferedProtocol):
                     stream.on_reset(event)
                     self._forget(stream)
             case SettingsChanged(max_streams):
-                self._max_streams = max_streams
+                self._admission.allow(max_streams)
                 if not self.settled.done():
                     self.settled.set_result(None)
-                self._admit()
             case GoAway():
                 self._leave(event)
 
@@ -237,8 +198,7 @@ class Connection(asyncio.BufferedProtocol):
         self.abandon(stream)
 
     def _leave(self, event: GoAway) -> None:
-        self.leaving = True
-        self._admit()
+        self._admission.close()
         for stream in [each for each in self._streams.values() if each.id > event.last_stream_id]:
             stream.fail(Unprocessed("the gateway is going down and has not looked at this request"))
             self._forget(stream)
@@ -299,7 +259,7 @@ class Connection(asyncio.BufferedProtocol):
         if self.failure is not None:
             return
         self.failure = failure
-        self.leaving = True
+        self._admission.close()
         if not self.settled.done():
             self.settled.set_exception(failure)
             self.settled.exception()
@@ -307,7 +267,6 @@ class Connection(asyncio.BufferedProtocol):
             stream.fail(failure)
         self._streams.clear()
         self._sending.clear()
-        self._admit()
         if self._watching is not None:
             self._watching.cancel()
         if self._transport is not None:
@@ -326,8 +285,7 @@ class Connection(asyncio.BufferedProtocol):
         for stream in list(self._streams.values()):
             stream.fail(Broken("the client was closed"))
             self.abandon(stream)
-        self.leaving = True
-        self._admit()
+        self._admission.close()
         if self.failure is None:
             self._engine.goaway()
             self._flush()

@@ -26,6 +26,9 @@ FEW = 20
 BARS = 8
 """Files with a bar of their own on a terminal."""
 
+NAMED = 20
+"""Failures told one by one; the rest is counted."""
+
 LINE_SECONDS = 2.0
 
 
@@ -40,6 +43,7 @@ class Display(Listener, AbstractContextManager["Display"]):
         self.n_bytes = 0
         self._quiet = quiet
         self._planned = 0
+        self._failed = 0
         self._start = time.monotonic()
 
     @property
@@ -68,7 +72,9 @@ class Display(Listener, AbstractContextManager["Display"]):
         self.outcomes.append(outcome)
         self.n_bytes += outcome.n_bytes
         if outcome.error is not None:
-            self.say(f"failed  {outcome.item.name}: {outcome.error}")
+            self._failed += 1
+            if self._failed <= NAMED:
+                self.say(f"failed  {outcome.item.name}: {outcome.error}")
 
     def summary(self) -> str:
         done, failed = len(self.outcomes) - len(self.errors), len(self.errors)
@@ -77,7 +83,9 @@ class Display(Listener, AbstractContextManager["Display"]):
         return f"{text}, {failed} failed" if failed else text
 
     def end(self) -> None:
-        """The last line; not called when the transfer was interrupted."""
+        """The last lines; not called when the transfer was interrupted."""
+        if self._failed > NAMED:
+            self.say(f"failed  {self._failed - NAMED} more; --json names them all")
         if not self._quiet and self.outcomes:
             self.say(self.summary())
 
@@ -102,7 +110,9 @@ class Lines(Display):
         if now - self._said >= LINE_SECONDS:
             self._said = now
             rate = decimal(int(self._moved / max(self.seconds, 1e-6)))
-            self.say(f"{len(self.outcomes)} of {self._planned} files, {decimal(self._moved)}, {rate}/s{self.at_work()}")
+            self.say(
+                f"{len(self.outcomes)} of {self._planned} files, {decimal(self._moved)}, {rate}/s, {self.at_work()}"
+            )
 
     def finished(self, outcome: Outcome) -> None:
         super().finished(outcome)
@@ -139,7 +149,7 @@ class Bars(Display):
         super().__init__(verb)
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=20),
             DownloadColumn(),
             SpeedColumn(),
             TimeRemainingColumn(compact=True),
@@ -198,7 +208,7 @@ class Bars(Display):
         self._progress.update(self._total, note=self._note())
 
     def _note(self) -> str:
-        return f"{len(self.outcomes)} of {self._planned} files{self.at_work()}"
+        return f"{len(self.outcomes)}/{self._planned} files, {self.at_work()}"
 
 
 def display(verb: str, *, as_json: bool, quiet: bool) -> Display:

@@ -64,7 +64,7 @@ class Client:
         self._streams = streams
         self._listener = listener or Listener()
         self._asker = Asker(self.transport, headers or {})
-        self._mover = Mover(self._asker, self._listener, digest=digest)
+        self._mover = Mover(self._asker, self._listener, digest=digest and http != "1.1")
 
     async def __aenter__(self) -> Client:
         return self
@@ -74,6 +74,12 @@ class Client:
     ) -> None:
         await self._asker.close()
         await self._mover.close()
+
+    def at_work(self) -> str:
+        """What is going on now, in a few words."""
+        made = self.transport.connections_made
+        on = f", {made} connection{'s' * (made > 1)}" if made else ""
+        return f"{self.in_flight} stream{'s' * (self.in_flight != 1)}{on}"
 
     # -- the four verbs
 
