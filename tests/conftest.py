@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import re
 import signal
 import socket
@@ -62,7 +61,7 @@ class Served:
         return self.data / "files" / name
 
     def staged(self) -> list[str]:
-        return os.listdir(self.data / "staging")
+        return [path.name for path in (self.data / "staging").iterdir()]
 
 
 class _Thread:
@@ -93,7 +92,7 @@ class _Thread:
     def _run(self) -> None:
         try:
             asyncio.run(self._serve())
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - raised again where the test can see it
             self._failure = error
             self._ready.set()
 
@@ -138,6 +137,7 @@ class Process:
     data: Path
     ca: Path
     lines: list[str] = field(default_factory=list)
+    reader: threading.Thread | None = None
 
     @property
     def url(self) -> str:
@@ -172,7 +172,8 @@ def spawn(tmp_path: Path, certificates: Certificates) -> Iterator[Spawn]:
                 break
         else:
             raise AssertionError("".join(process.lines))
-        threading.Thread(target=process.lines.extend, args=(popen.stderr,), daemon=True).start()
+        process.reader = threading.Thread(target=process.lines.extend, args=(popen.stderr,), daemon=True)
+        process.reader.start()
         return process
 
     yield start
@@ -180,4 +181,7 @@ def spawn(tmp_path: Path, certificates: Certificates) -> Iterator[Spawn]:
         if process.popen.poll() is None:
             process.popen.kill()
         process.wait()
+        if process.reader is not None:
+            process.reader.join(_WAIT_SECONDS)
         assert process.popen.stderr is not None
+        process.popen.stderr.close()

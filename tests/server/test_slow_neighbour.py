@@ -1,0 +1,65 @@
+"""A sink that stalls stops its own sender, within its window, and nobody else."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from hyperframe.frame import SettingsFrame
+
+from tests.conftest import Serve
+from tests.server.conftest import Connect, Gate
+
+STALLED = 24 << 20
+
+
+def body_of(size: int) -> bytes:
+    return hashlib.sha256(b"pattern").digest() * (size // 32)
+
+
+def test_a_stalled_upload_stops_within_its_window_while_its_neighbour_and_pings_go_on(
+    serve: Serve, connect: Connect, gate: Gate
+) -> None:
+    served = serve(open_storage=gate)
+    client = connect(served)
+    window = client.settings[SettingsFrame.INITIAL_WINDOW_SIZE]
+    body = body_of(STALLED)
+    stalled = client.open("PUT", "/files/stalled", ("content-length", str(STALLED)))
+    assert client.fill(stalled) == window
+    neighbour = body_of(4 << 20)
+    assert client.put("/files/neighbour", neighbour).status == 201
+    assert served.path("neighbour").read_bytes() == neighbour
+    round_trip = max(client.ping() for _ in range(10))
+    print(f"PING with a stalled neighbour: {round_trip * 1000:.1f} ms at most")
+    assert round_trip < 1
+    answer = client.answers[stalled]
+    assert answer.granted == answer.sent == window, "credit only for what the sink has taken"
+    assert gate.waiting == 1
+    gate.open()
+    client.push(stalled, body[window:])
+    assert client.answer(stalled).status == 201
+    stored = served.path("stalled").read_bytes()
+    assert len(stored) == STALLED
+    assert stored[window:] == body[window:]
+    assert not any(stored[:window])
+
+
+@pytest.mark.parametrize("streams", [100])
+def test_a_hundred_stalled_uploads_are_let_in_for_their_windows_and_no_more(
+    serve: Serve, connect: Connect, gate: Gate, streams: int
+) -> None:
+    served = serve(open_storage=gate)
+    client = connect(served, cleartext=True)
+    window = client.settings[SettingsFrame.INITIAL_WINDOW_SIZE]
+    opened = [client.open("PUT", f"/files/{n}", ("content-length", str(STALLED))) for n in range(streams)]
+    assert sum(client.fill(stream) for stream in opened) == streams * window
+    for _ in range(3):
+        client.ping()
+        assert not any(client.room(stream) for stream in opened)
+    assert sum(client.answers[stream].sent for stream in opened) == streams * window
+    held = sum(each._inbox_bytes + each._pulled_bytes for c in served.worker.connections for each in c.streams.values())
+    assert held <= streams * window
+    for stream in opened:
+        client.reset(stream)
+    gate.open()
+    assert client.get("/healthz").status == 200
