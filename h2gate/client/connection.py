@@ -276,9 +276,12 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.close()
 
-    def drop(self) -> None:
-        """At once, without a word."""
-        self._fail(Broken("the connection was given up"))
+    def drop(self, *, politely: bool) -> None:
+        """Without a GOAWAY: the peer does not speak HTTP/2 (`politely` waits for its close_notify), or not at all."""
+        if politely:
+            self._hang_up()
+        else:
+            self._fail(Broken("the connection was given up"))
 
     async def close(self, seconds: float = 2.0) -> None:
         """GOAWAY, what is queued, then the socket; `seconds` at most. Open streams get `Broken`."""

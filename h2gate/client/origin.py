@@ -116,15 +116,17 @@ class Origin:
         return failure
 
     async def _settle(self, connection: Connection) -> None:
+        if self._link.tls is not None and connection.protocol != "h2":
+            connection.drop(politely=True)
+            self._retire(connection)
+            if "http/1.1" not in self._link.protocols:
+                raise Unreachable(f"{self._host}:{self._port} does not speak HTTP/2")
+            self._http1 = True
+            raise SpeaksHttp1
         try:
-            if self._link.tls is not None and connection.protocol != "h2":
-                if "http/1.1" not in self._link.protocols:
-                    raise Unreachable(f"{self._host}:{self._port} does not speak HTTP/2")
-                self._http1 = True
-                raise SpeaksHttp1
             await asyncio.shield(connection.settled)
         except BaseException:
-            connection.drop()
+            connection.drop(politely=False)
             raise
 
     async def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+import trustme
 
 from h2gate.client import Transport
 from h2gate.client.stream import QUEUE
@@ -295,3 +297,45 @@ async def test_several_connections_share_the_uploads(tls: Tls) -> None:
         together.set()
         await asyncio.gather(*uploads)
         assert [len(connection.calls) for connection in peer.connections] == [3, 3, 3]
+
+
+async def test_server_without_http2_is_served_over_http1(tls: Tls, authority: trustme.CA) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+        while head := await reader.readline():
+            length = 0
+            while (line := await reader.readline()).strip():
+                name, _, value = line.partition(b":")
+                length = int(value) if name.lower() == b"content-length" else length
+            requests.append((head.split()[1].decode(), await reader.readexactly(length)))
+            writer.write(b"HTTP/1.1 201 Created\r\ncontent-length: 0\r\n\r\n")
+            await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    context.set_alpn_protocols(["http/1.1"])
+    requests: list[tuple[str, bytes]] = []
+    connections: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
+    url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    transport = Transport(verify=tls_context(ca_files=(str(tls.ca),)))
+    async with httpx.AsyncClient(transport=transport, base_url=url) as client:
+        for path in ("/a", "/b"):
+            response = await client.put(path, content=b"body")
+            assert (response.status_code, response.http_version) == (201, "HTTP/1.1")
+    server.close()
+    await asyncio.gather(*(writer.wait_closed() for writer in connections))
+    assert requests == [("/a", b"body"), ("/b", b"body")]
+    assert len(connections) == 2  # one that found out, one that was used
+
+
+async def test_server_without_http2_is_refused_when_http2_is_insisted_on(tls: Tls, authority: trustme.CA) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    async with Peer(store).serving(context) as peer:
+        transport = Transport(verify=tls_context(ca_files=(str(tls.ca),)), http="2")
+        async with httpx.AsyncClient(transport=transport) as client:
+            with pytest.raises(httpx.ConnectError, match="does not speak HTTP/2"):
+                await client.get(peer.url)
