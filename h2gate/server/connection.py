@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("h2gate.server")
 
 TICK_SECONDS = 0.02
+FULL_READ_BYTES = 128 << 10
+BURST_BYTES = 65536
+BURST_SECONDS = 0.002
+PAUSE_SECONDS = 0.0005
 _ROUND_TRIP_AGE = 0.05
 _LEAVE_PING = b"h2gate\0\0"
 _LEAVE_SECONDS = 1.0
@@ -48,6 +52,8 @@ class Connection(asyncio.BufferedProtocol):
         self._flush_planned = False
         self._tick: asyncio.TimerHandle | None = None
         self._paused = False
+        self._burst = 0
+        self._burst_since = 0.0
         self._leaving = False
         self._rtt = 0.0
         self._rtt_at = 0.0
@@ -71,6 +77,27 @@ class Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         self.received(self._buffer[:nbytes])
+        if nbytes < FULL_READ_BYTES:
+            self._moderate(nbytes)
+        else:
+            self._burst += nbytes
+
+    def _moderate(self, nbytes: int) -> None:
+        """In the midst of a bulk transfer, look at the socket less often: many small reads cost more than few large.
+
+        Half a millisecond is what a network card waits for the same reason.
+        """
+        self._burst += nbytes
+        if self._burst >= BURST_BYTES:
+            now = self.loop.time()
+            if now - self._burst_since < BURST_SECONDS and not self._transport.is_closing():
+                self._transport.pause_reading()
+                self.loop.call_later(PAUSE_SECONDS, self._resume_reading)
+            self._burst, self._burst_since = 0, now
+
+    def _resume_reading(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def received(self, data: memoryview) -> None:
         """Take what was read; everything it causes leaves in one write."""

@@ -36,6 +36,8 @@ class Exchange(ABC):
         self.trailers: Sequence[Header] = ()
         self.request_ended = False
         self.peer_gone = False
+        self.peer_hung_up = False
+        """The peer has closed its side of the connection; it may still read."""
         self.answered = False
         """The answer is complete: what still arrives is dropped."""
         self._chunks: list[bytes] = []
@@ -73,6 +75,11 @@ class Exchange(ABC):
         self._dropped(self._inbox_bytes + self._pulled_bytes)
         self._chunks.clear()
         self._inbox_bytes = self._pulled_bytes = 0
+        self.wake()
+
+    def hung_up(self) -> None:
+        """The peer sends no more. An application that waits for the disconnect is told; one that answers goes on."""
+        self.peer_hung_up = True
         self.wake()
 
     def wake(self) -> None:
@@ -113,7 +120,7 @@ class Exchange(ABC):
         if self.answered or self.peer_gone:
             return {"type": "http.disconnect"}
         if self._body_over:  # the body is over: wait for the disconnect
-            while not (self.peer_gone or self.answered):
+            while not (self.peer_gone or self.peer_hung_up or self.answered):
                 await self._arrival()
             return {"type": "http.disconnect"}
         try:

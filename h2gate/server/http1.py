@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, cast
 
 import h11
 from hypercorn.asyncio.task_group import TaskGroup
 from hypercorn.asyncio.tcp_server import TCPServer
-from hypercorn.events import Closed, RawData
-from hypercorn.protocol.events import Body, EndBody, Event, Response, StreamClosed
+from hypercorn.events import Closed, Event, RawData
+from hypercorn.protocol.events import Body, EndBody, Response, StreamClosed
+from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
@@ -30,6 +32,7 @@ READ_BYTES = 256 << 10
 INBOX_BYTES = 1 << 20
 _FAIR_BYTES = 256 << 10
 _TICK_SECONDS = 0.02
+_CLOSE_SECONDS = 10.0
 
 
 class _Parser(h11.Connection):
@@ -54,6 +57,11 @@ class Http1Protocol(H11Protocol):
     worker: Worker
     cut: Callable[[], None]
     """Abort the connection."""
+
+    def hung_up(self) -> None:
+        """The peer sends no more, at most it still reads."""
+        if isinstance(self.stream, Http1Exchange):
+            self.stream.hung_up()
 
     async def _check_protocol(self, event: h11.Request) -> None:
         return
@@ -83,7 +91,7 @@ class Http1Exchange(Exchange):
         self._drained_bytes = 0
         self._tick: asyncio.TimerHandle | None = None
 
-    async def handle(self, event: Event) -> None:
+    async def handle(self, event: StreamEvent) -> None:
         """What Hypercorn's protocol tells its stream. Returns when there is room for more: that paces the sender."""
         if isinstance(event, Body):
             self.arrived(bytes(event.data))
@@ -152,8 +160,24 @@ class Http1Exchange(Exchange):
         self._protocol.cut()
 
 
+class Http1Transport(asyncio.StreamReaderProtocol):
+    """Tells at once that the peer hung up: Hypercorn does not read while a request is being answered."""
+
+    hung_up: Callable[[], None] | None = None
+
+    def eof_received(self) -> bool | None:
+        if self.hung_up is not None:
+            self.hung_up()
+        return super().eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.hung_up is not None:
+            self.hung_up()
+        super().connection_lost(exc)
+
+
 class Http1Server(TCPServer):
-    """Hypercorn's connection, with our protocol and a larger read."""
+    """Hypercorn's connection, with our protocol, a larger read, and an end that is bounded and quiet."""
 
     def __init__(self, worker: Worker, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         super().__init__(
@@ -170,32 +194,52 @@ class Http1Server(TCPServer):
     async def run(self) -> None:
         sock = self.writer.get_extra_info("socket")
         try:
+            client = parse_socket_addr(sock.family, sock.getpeername())
+            server = parse_socket_addr(sock.family, sock.getsockname())
             async with TaskGroup(self.loop) as tasks:
                 self._task_group = tasks
-                self.protocol = Http1Protocol(  # type: ignore[assignment]
-                    self.app,
-                    self.config,
-                    self.context,
-                    tasks,
-                    ConnectionState(self.state),
-                    self.writer.get_extra_info("ssl_object") is not None,
-                    parse_socket_addr(sock.family, sock.getpeername()),
-                    parse_socket_addr(sock.family, sock.getsockname()),
-                    self.protocol_send,
-                )
-                self.protocol.worker = self._worker  # type: ignore[attr-defined]
-                self.protocol.connection = _Parser(  # type: ignore[attr-defined]
-                    h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size
-                )
-                self.protocol.cut = self.writer.transport.abort  # type: ignore[attr-defined]
+                self.protocol = self._protocol(tasks, client, server)  # type: ignore[assignment]
                 await self.idle_task.restart(tasks, self._idle_timeout)
                 await self._read_data()
+                await self.idle_task.stop()  # or the group would wait for it
         except OSError:
-            pass  # the peer left
+            pass  # the peer left before it was here
+        except asyncio.CancelledError:
+            self.writer.transport.abort()  # what is unsent will stay so
+            raise
         finally:
             await self._close()
 
+    def _protocol(
+        self, tasks: TaskGroup, client: tuple[str, int] | None, server: tuple[str, int] | None
+    ) -> Http1Protocol:
+        is_tls = self.writer.get_extra_info("ssl_object") is not None
+        state = ConnectionState(self.state)
+        send = self.protocol_send
+        protocol = Http1Protocol(self.app, self.config, self.context, tasks, state, is_tls, client, server, send)
+        protocol.worker = self._worker
+        protocol.connection = _Parser(h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size)
+        protocol.cut = self.writer.transport.abort
+        cast(Http1Transport, self.writer.transport.get_protocol()).hung_up = protocol.hung_up
+        return protocol
+
     async def _read_data(self) -> None:
-        while data := await self.reader.read(READ_BYTES):
-            await self.protocol.handle(RawData(data))
+        with suppress(OSError):  # a reset is an end like any other
+            while data := await self.reader.read(READ_BYTES):
+                await self.protocol.handle(RawData(data))
         await self.protocol.handle(Closed())
+
+    async def protocol_send(self, event: Event) -> None:
+        try:
+            await super().protocol_send(event)
+        except OSError:
+            await self.protocol.handle(Closed())
+
+    async def _close(self) -> None:
+        # A peer that does not read what is left would keep us here.
+        late = self.loop.call_later(_CLOSE_SECONDS, self.writer.transport.abort)
+        try:
+            with suppress(OSError):
+                await super()._close()
+        finally:
+            late.cancel()
