@@ -15,6 +15,7 @@ import http_sf
 
 from h2gate.errors import BadField, PreconditionFailed, RangeNotSatisfiable
 
+_FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
 _TCHAR = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
@@ -48,18 +49,26 @@ def decimal(value: str, field: str) -> int:
     return int(value)
 
 
+def moment(ns: int) -> datetime:
+    """Nanoseconds since the epoch, to the second; times that no calendar has become the first or last that it has."""
+    return datetime.fromtimestamp(min(max(ns // 10**9, _FIRST_SECOND), _LAST_SECOND), UTC)
+
+
 def http_date(ns: int) -> str:
     """Nanoseconds since the epoch as an HTTP-date (RFC 9110 section 5.6.7)."""
-    return format_datetime(datetime.fromtimestamp(ns // 1_000_000_000, UTC), usegmt=True)
+    return format_datetime(moment(ns), usegmt=True)
 
 
 def parse_date(value: str, field: str) -> int:
-    """An HTTP-date as nanoseconds since the epoch."""
+    """An HTTP-date, also in its obsolete forms, as nanoseconds since the epoch: 64 bits, as file systems have."""
     try:
-        moment = parsedate_to_datetime(value)
-        return int(moment.timestamp()) * 1_000_000_000
+        found = parsedate_to_datetime(value)
+        ns = int(found.replace(tzinfo=found.tzinfo or UTC).timestamp()) * 10**9
     except (ValueError, TypeError, OverflowError) as error:
         raise BadField(f"{field}: {value[:60]!r} is not an HTTP-date") from error
+    if abs(ns) >= 2**63:
+        raise BadField(f"{field}: {value[:60]!r} is not a time that a file can have")
+    return ns
 
 
 def is_token(text: str) -> bool:
@@ -94,8 +103,8 @@ def check_conditions(headers: Mapping[str, str], etag: str | None, modified_ns: 
         if etag is None or (tags is not None and etag not in tags):
             raise PreconditionFailed("If-Match: the file is not, or no longer, the one named")
     elif "if-unmodified-since" in headers and etag is not None:
-        since = parse_date(headers["if-unmodified-since"], "If-Unmodified-Since")
-        if modified_ns // 10**9 * 10**9 > since:
+        since = _date_or_none(headers["if-unmodified-since"])
+        if since is not None and modified_ns // 10**9 * 10**9 > since:
             raise PreconditionFailed("If-Unmodified-Since: the file was changed since")
     if "if-none-match" in headers:
         tags = entity_tags(headers["if-none-match"], "If-None-Match")
@@ -104,8 +113,17 @@ def check_conditions(headers: Mapping[str, str], etag: str | None, modified_ns: 
                 return False
             raise PreconditionFailed("If-None-Match: the file is there already")
     elif reading and "if-modified-since" in headers and etag is not None:
-        return modified_ns // 10**9 * 10**9 > parse_date(headers["if-modified-since"], "If-Modified-Since")
+        since = _date_or_none(headers["if-modified-since"])
+        return since is None or modified_ns // 10**9 * 10**9 > since
     return True
+
+
+def _date_or_none(value: str) -> int | None:
+    """Of a condition that is not a date nothing may be made (RFC 9110 sections 13.1.3 and 13.1.4)."""
+    try:
+        return parse_date(value, "")
+    except BadField:
+        return None
 
 
 def byte_range(headers: Mapping[str, str], etag: str, modified_ns: int, size: int) -> tuple[int, int] | None:

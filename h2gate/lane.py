@@ -2,6 +2,7 @@
 
 A batch costs one wake-up of the thread and one of the loop however many jobs it holds, and jobs that end in the same
 expensive step (an fsync, a commit) share it. One thread also means: jobs are done in the order they were given.
+`Threads` does jobs one by one, side by side. In both, a job that was given is done, and waited for.
 """
 
 from __future__ import annotations
@@ -9,11 +10,21 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
-from typing import Generic, TypeVar
+from typing import Generic, ParamSpec, TypeVar
 
+Given = ParamSpec("Given")
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+
+
+class Kept(asyncio.Future[Result]):
+    """Cannot be cancelled, since the thread cannot: a task that awaits it and is cancelled, however often, hears of
+    that when the job is done. Until then the job may hold a descriptor or a name of the task's."""
+
+    def cancel(self, msg: object = None) -> bool:
+        return False
 
 
 class Lane(Generic[Job, Result]):
@@ -30,12 +41,15 @@ class Lane(Generic[Job, Result]):
         self._loop = asyncio.get_running_loop()
         self._fresh: list[tuple[Job, asyncio.Future[Result]]] = []
         self._queue: SimpleQueue[list[tuple[Job, asyncio.Future[Result]]] | None] = SimpleQueue()
+        self._closed = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def submit(self, job: Job) -> asyncio.Future[Result]:
-        """Give a job; the future has its result. Cancelling the future does not take the job back."""
-        future: asyncio.Future[Result] = self._loop.create_future()
+        """Give a job; the future has its result (see `Kept`). Raises `RuntimeError` after `close`."""
+        if self._closed:
+            raise RuntimeError("a job was given to a lane that is closed")
+        future: Kept[Result] = Kept(loop=self._loop)
         if not self._fresh:
             self._loop.call_soon(self._hand_over)
         self._fresh.append((job, future))
@@ -49,6 +63,7 @@ class Lane(Generic[Job, Result]):
     async def close(self) -> None:
         """Finish what was given, then end the thread."""
         self._hand_over()
+        self._closed = True
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
 
@@ -76,9 +91,34 @@ class Lane(Generic[Job, Result]):
 
 def _resolve(futures: list[asyncio.Future[Result]], results: Sequence[Result | BaseException]) -> None:
     for future, result in zip(futures, results, strict=True):
-        if future.cancelled():
-            continue
         if isinstance(result, BaseException):
             future.set_exception(result)
         else:
             future.set_result(result)
+
+
+class Threads:
+    """Up to `count` threads, each with one job at a time."""
+
+    def __init__(self, name: str, count: int) -> None:
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix=name)
+
+    def submit(self, work: Callable[Given, Result], *args: Given.args, **named: Given.kwargs) -> asyncio.Future[Result]:
+        """Call `work` in a thread; the future has its result (see `Kept`). Raises `RuntimeError` after `close`."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Result] = Kept(loop=loop)
+
+        def run() -> None:
+            results: list[Result | BaseException]
+            try:
+                results = [work(*args, **named)]
+            except Exception as error:  # noqa: BLE001 - the waiter gets it
+                results = [error]
+            loop.call_soon_threadsafe(_resolve, [future], results)
+
+        self._pool.submit(run)
+        return future
+
+    async def close(self) -> None:
+        """Finish what was given, then end the threads."""
+        await asyncio.to_thread(self._pool.shutdown)

@@ -13,6 +13,8 @@ from h2gate.errors import BadPath
 
 MAX_PATH_BYTES = 4000
 MAX_SEGMENT_BYTES = 255
+MAX_SEGMENTS = 128
+"""A folder that is missing costs a sync."""
 
 
 @dataclass(slots=True)
@@ -88,14 +90,16 @@ def checked_path(text: str) -> str:
 
     Raises `BadPath`: nothing is repaired, since a repaired name is another name. An empty path is the root folder.
     """
-    path = text.strip("/") if text in ("", "/") else text
-    if not path:
+    if not text:
         return ""
-    if len(path.encode("utf-8", "surrogatepass")) > MAX_PATH_BYTES:
+    if len(text.encode("utf-8", "surrogatepass")) > MAX_PATH_BYTES:
         raise BadPath(f"the path is longer than {MAX_PATH_BYTES} bytes")
-    for segment in path.split("/"):
+    segments = text.split("/")
+    if len(segments) > MAX_SEGMENTS:
+        raise BadPath(f"the path has more than {MAX_SEGMENTS} segments")
+    for segment in segments:
         _check_segment(segment)
-    return path
+    return text
 
 
 def _check_segment(segment: str) -> None:

@@ -41,6 +41,16 @@ class Hashes:
         return hasher.digest() if hasher is not None else None
 
 
+def merged(*fields: Mapping[str, bytes]) -> dict[str, bytes]:
+    """What several fields say, as one. Raises `DigestMismatch` when they contradict each other: one is wrong then."""
+    found: dict[str, bytes] = {}
+    for each in fields:
+        for name, digest in each.items():
+            if found.setdefault(name, digest) != digest and name in ALGORITHMS:
+                raise DigestMismatch(f"the fields name different {name} digests for the same bytes")
+    return found
+
+
 def verify(expected: Mapping[str, bytes], name: str, found: bytes) -> None:
     """Raises `DigestMismatch` unless `found` is what the sender expects for `name`, or the sender expects nothing."""
     if name in expected and expected[name] != found:

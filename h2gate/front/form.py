@@ -17,7 +17,8 @@ from h2gate.errors import BadForm, BodyCut, UnsupportedMediaType
 from h2gate.upload import Batch, Body
 
 MAX_PARTS = 10_000
-MAX_FIELD_BYTES = 65536
+MAX_FIELDS_BYTES = 65536
+MAX_PART_HEADER_BYTES = 8192
 _MAX_HELD_BYTES = 65536
 
 
@@ -57,13 +58,14 @@ class Form:
     def __init__(self, body: Body, content_type: str) -> None:
         media_type, options = parse_options_header(content_type)
         boundary = options.get("boundary", "")
-        if media_type != "multipart/form-data":
+        if media_type.lower() != "multipart/form-data":
             raise UnsupportedMediaType("files are posted as multipart/form-data")
-        if not boundary or len(boundary) > 70:
+        if not boundary.isascii() or not 1 <= len(boundary) <= 70:
             raise BadForm("the form has no boundary (RFC 2046 section 5.1.1)")
         self._body = body
-        self._decoder = multipart.MultipartDecoder(boundary.encode("latin1"), None, max_parts=MAX_PARTS)
+        self._decoder = multipart.MultipartDecoder(boundary.encode(), None, max_parts=MAX_PARTS)
         self._body_over = False
+        self._fields_bytes = 0
         self.fields: dict[str, str] = {}
         """The form's fields that are not files, as far as they were read."""
 
@@ -72,10 +74,9 @@ class Form:
         while self._decoder.state is not multipart.State.EPILOGUE:
             event = await self._event()
             if isinstance(event, multipart.Field):
-                self.fields[event.name] = await self._field()
+                self.fields[event.name or ""] = await self._field(event.name or "")
             elif isinstance(event, multipart.File):
-                headers = {name.lower(): value for name, value in event.headers}
-                return Part(event.name, event.filename, headers, PartBody(self))
+                return Part(event.name or "", event.filename, _headers(event), PartBody(self))
         await self._drop_rest()
         return None
 
@@ -94,13 +95,15 @@ class Form:
             else:
                 raise BadForm("a part of the form does not end")
 
-    async def _field(self) -> str:
+    async def _field(self, name: str) -> str:
         value = b""
+        self._fields_bytes += len(name)
         while True:
             batch = await self.pull_part()
             value += b"".join(batch.chunks)
-            if len(value) > MAX_FIELD_BYTES:
-                raise BadForm(f"a field of the form is longer than {MAX_FIELD_BYTES} bytes")
+            self._fields_bytes += batch.n_bytes
+            if self._fields_bytes > MAX_FIELDS_BYTES:
+                raise BadForm(f"the fields of the form have more than {MAX_FIELDS_BYTES} bytes")
             if batch.last:
                 return value.decode("utf-8", "replace")
 
@@ -121,9 +124,21 @@ class Form:
             event = self._decoder.next_event()
         except (ValueError, AttributeError, RequestEntityTooLarge) as error:
             raise BadForm(f"the form cannot be understood: {error}") from error
+        if isinstance(event, (multipart.File, multipart.Field)):
+            _check_header(event)
         return None if isinstance(event, multipart.NeedData) else event
 
     async def _drop_rest(self) -> None:
         """The epilogue says nothing (RFC 2046 section 5.1.1)."""
         while not self._body_over:
             self._body_over = (await self._body.pull()).last
+
+
+def _check_header(part: multipart.File | multipart.Field) -> None:
+    if sum(len(name) + len(value) for name, value in part.headers) > MAX_PART_HEADER_BYTES:
+        raise BadForm(f"a part's header has more than {MAX_PART_HEADER_BYTES} bytes")
+
+
+def _headers(part: multipart.File) -> dict[str, str]:
+    """The part's fields as a request's are: each character a byte."""
+    return {name.lower(): value.encode().decode("latin1") for name, value in part.headers}

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import TypeAlias
-
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
-from h2gate.errors import BadPath, NotFound, RangeNotSatisfiable
-from h2gate.fields import byte_range, check_conditions
+from h2gate.errors import BadPath, Conflict, NotFound, RangeNotSatisfiable
+from h2gate.fields import byte_range, check_conditions, moment
 from h2gate.front.page import listing_page
 from h2gate.front.plain import facts
-from h2gate.front.request import Request, file_path
+from h2gate.front.request import Request, file_path, file_url
 from h2gate.storage.base import Entry
-from h2gate.transfer.uploads import File, Uploads
+from h2gate.transfer.file import File
+from h2gate.transfer.uploads import Uploads
 
-Entries: TypeAlias = Sequence[tuple[Entry, File | None]]
+_TRIES = 8
+_UNTRUSTED = [("x-content-type-options", "nosniff"), ("content-security-policy", "sandbox")]
+"""What was uploaded is not ours to vouch for: as a page it must not act for who looks at it."""
 
 
 async def get(request: Request, uploads: Uploads) -> None:
@@ -26,11 +25,17 @@ async def get(request: Request, uploads: Uploads) -> None:
     if is_folder:
         await _list(request, uploads, path)
         return
-    file = await uploads.find(path)
-    if file is None:
-        await _redirect_to_folder(request, uploads, path)
-        return
-    await _send(request, uploads, file)
+    for tries_left in reversed(range(_TRIES)):
+        file = await uploads.find(path)
+        if file is None:
+            await _redirect_to_folder(request, uploads, path)
+            return
+        try:
+            await _send(request, uploads, file)
+            return
+        except Conflict:  # replaced after it was found: another has its own size and digest
+            if request.answering or not tries_left:
+                raise
 
 
 async def _send(request: Request, uploads: Uploads, file: File) -> None:
@@ -39,7 +44,7 @@ async def _send(request: Request, uploads: Uploads, file: File) -> None:
     answer += [(name, value) for name, value in file.fields.items() if name != "last-modified"]
     if "content-type" not in file.fields:
         answer.append(("content-type", "application/octet-stream"))
-    answer.append(("x-content-type-options", "nosniff"))  # what was uploaded is not ours to vouch for
+    answer += _UNTRUSTED
     if not check_conditions(headers, file.etag, file.identity.modified_ns, reading=True):
         await request.answer(304, answer)
         return
@@ -62,7 +67,7 @@ async def _redirect_to_folder(request: Request, uploads: Uploads, path: str) -> 
         await uploads.entries(path)
     except (NotFound, BadPath):
         raise NotFound(f"there is no /{path}") from None
-    await request.answer(301, [("location", request.raw_path.decode("latin1") + "/")])
+    await request.answer(301, [("location", f"{file_url(path)}/")])
 
 
 async def _list(request: Request, uploads: Uploads, folder: str) -> None:
@@ -71,7 +76,7 @@ async def _list(request: Request, uploads: Uploads, folder: str) -> None:
     best = wanted.best_match(["application/json", "text/html"], "application/json")
     shown = f"{folder}/" if folder else ""
     if best == "text/html":
-        page = listing_page(shown, [(each.name, each.is_folder, each.identity) for each, _ in entries])
+        page = listing_page(shown, [(each.name, not file, (file or each).identity) for each, file in entries])
         await request.answer(200, [("vary", "accept")], page, "text/html; charset=utf-8")
     else:
         await request.answer_json(
@@ -82,12 +87,11 @@ async def _list(request: Request, uploads: Uploads, folder: str) -> None:
 def _told(entry: Entry, file: File | None) -> dict[str, object]:
     if file is None:
         return {"name": entry.name, "type": "directory"}
-    modified = datetime.fromtimestamp(file.identity.modified_ns / 1e9, UTC)
     return {
         "name": entry.name,
         "type": "file",
         "size": file.size,
-        "modified": modified.isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "modified": moment(file.identity.modified_ns).isoformat(timespec="seconds").replace("+00:00", "Z"),
         "etag": file.etag,
         "repr_digest": file.repr_digest,
     }

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from urllib.parse import quote
 
 from markupsafe import Markup, escape
 
+from h2gate.fields import moment
 from h2gate.upload import Identity
 
 _PAGE = Markup(
@@ -31,7 +31,7 @@ def listing_page(folder: str, entries: Sequence[tuple[str, bool, Identity]]) -> 
     for name, is_folder, identity in entries:
         shown = name + ("/" if is_folder else "")
         size = "" if is_folder else f"{identity.size:,}"
-        time = datetime.fromtimestamp(identity.modified_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        time = f"{moment(identity.modified_ns):%Y-%m-%d %H:%M:%S}"
         rows.append(
             Markup("<tr><td><a href='./{}'>{}</a><td class=n>{}<td>{}</tr>").format(
                 quote(shown, errors="surrogateescape"), escape(shown.encode("utf-8", "replace").decode()), size, time

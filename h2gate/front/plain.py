@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
-from h2gate.errors import BadField, BadPath, GateError, OffsetConflict, PreconditionFailed, UnsupportedMediaType
-from h2gate.fields import check_conditions, decimal, digests, entity_tags, http_date, parse_date
-from h2gate.front.request import Request, file_path
-from h2gate.transfer.uploads import File, Precondition, Uploads
+from h2gate.codec.digest import merged
+from h2gate.errors import (
+    BadField,
+    BadPath,
+    GateError,
+    NotFound,
+    OffsetConflict,
+    PreconditionFailed,
+    UnsupportedMediaType,
+)
+from h2gate.fields import check_conditions, decimal, digests, entity_tags, http_date, is_token, parse_date
+from h2gate.front.request import Request, file_path, file_url
+from h2gate.transfer.file import File, Precondition
+from h2gate.transfer.uploads import Uploads
 
 DESCRIPTIVE = ("content-type", "content-disposition", "content-language", "last-modified")
 META_PREFIX = "meta-"
 MAX_DESCRIPTION_BYTES = 16384
 _CONDITIONS = ("if-match", "if-none-match", "if-unmodified-since")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _APPEND_TYPES = ("application/octet-stream", "application/offset+octet-stream", "application/partial-upload")
 ACCEPT_PATCH = ", ".join(_APPEND_TYPES)
 
@@ -34,11 +46,10 @@ async def put(request: Request, uploads: Uploads) -> None:
         expected=expected_digests(headers),
         modified_ns=modified(headers),
         precondition=precondition(headers),
-        may_replace=headers.get("if-none-match", "").strip() != "*",
     )
     answer = facts(file)
     if not replaced:
-        answer.append(("location", request.raw_path.decode("latin1")))
+        answer.append(("location", file_url(path)))
     await request.answer(204 if replaced else 201, answer)
 
 
@@ -71,7 +82,9 @@ async def patch(request: Request, uploads: Uploads) -> None:
 
 async def delete(request: Request, uploads: Uploads) -> None:
     """Remove a file, or an empty folder."""
-    path, _ = file_path(request.raw_path)
+    path, is_folder = file_path(request.raw_path)
+    if is_folder and await uploads.find(path) is not None:
+        raise NotFound(f"/{path} is a file, not a folder")
     await uploads.remove(path, precondition(request.headers))
     await request.answer(204)
 
@@ -85,11 +98,11 @@ def facts(file: File) -> list[tuple[str, str]]:
 
 
 def expected_digests(headers: Mapping[str, str]) -> dict[str, bytes]:
-    """What the sender says the body's digests are. Raises `BadField`."""
-    return {
-        **digests(headers.get("content-digest", ""), "Content-Digest"),
-        **digests(headers.get("repr-digest", ""), "Repr-Digest"),
-    }
+    """What the sender says the body's digests are. Raises `BadField`, `DigestMismatch`."""
+    return merged(
+        digests(headers.get("content-digest", ""), "Content-Digest"),
+        digests(headers.get("repr-digest", ""), "Repr-Digest"),
+    )
 
 
 def description(headers: Mapping[str, str]) -> dict[str, str]:
@@ -97,6 +110,9 @@ def description(headers: Mapping[str, str]) -> dict[str, str]:
     found = {name: value for name, value in headers.items() if name in DESCRIPTIVE or name.startswith(META_PREFIX)}
     if sum(len(name) + len(value) for name, value in found.items()) > MAX_DESCRIPTION_BYTES:
         raise BadField(f"the fields that describe the file are longer than {MAX_DESCRIPTION_BYTES} bytes")
+    for name, value in found.items():  # a part's header was not looked at by any HTTP parser
+        if not is_token(name) or _CONTROL.search(value):
+            raise BadField(f"{name[:60]!r} or its value has a character that no field has")
     return found
 
 

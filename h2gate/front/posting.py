@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from h2gate.errors import GateError, PeerGone
+from h2gate.errors import BadForm, GateError, PeerGone
 from h2gate.front.form import Form, Part
 from h2gate.front.plain import description, expected_digests, modified
 from h2gate.front.problem import of
@@ -21,7 +21,10 @@ async def post(request: Request, uploads: Uploads) -> None:
     outcomes: list[dict[str, object]] = []
     try:
         while (part := await form.next_part()) is not None:
-            outcomes.append(await _store(part, folder, uploads))
+            if part.filename:
+                outcomes.append(await _store(part, folder, uploads))
+            elif await _drop(part):  # a browser sends an empty one when no file was chosen
+                raise BadForm("a file of the form has no name")
     except GateError as error:
         error.members["files"] = outcomes
         raise
@@ -57,7 +60,9 @@ async def _store(part: Part, folder: str, uploads: Uploads) -> dict[str, object]
     }
 
 
-async def _drop(part: Part) -> None:
-    """Pull what is left of a part that is not stored, so that the next can be."""
+async def _drop(part: Part) -> int:
+    """Pull what is left of a part that is not stored, so that the next can be; how many bytes it was."""
+    n_bytes = 0
     while not part.over:
-        await part.body.pull()
+        n_bytes += (await part.body.pull()).n_bytes
+    return n_bytes

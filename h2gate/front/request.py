@@ -9,7 +9,7 @@ import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, TypeAlias
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 from h2gate.errors import BadPath, MethodNotAllowed, PeerGone
 from h2gate.front import problem
@@ -114,6 +114,8 @@ def file_path(raw_path: bytes, prefix: bytes = b"/files/") -> tuple[str, bool]:
     """
     rest = raw_path.removeprefix(prefix)
     is_folder = rest.endswith(b"/") or not rest
+    if rest == b"/":
+        raise BadPath("the path has an empty segment")
     segments = [unquote_to_bytes(each) for each in rest.removesuffix(b"/").split(b"/")]
     if any(b"/" in each for each in segments):
         raise BadPath("the path has an encoded slash")
@@ -122,3 +124,8 @@ def file_path(raw_path: bytes, prefix: bytes = b"/files/") -> tuple[str, bool]:
     except UnicodeDecodeError:
         raise BadPath("the path is not UTF-8") from None
     return checked_path(text), is_folder
+
+
+def file_url(path: str) -> str:
+    """The path of the URL of a file."""
+    return f"/files/{quote(path)}"

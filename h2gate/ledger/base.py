@@ -1,6 +1,6 @@
 """The seam for the ledger: the records of uploads. What a method returned from is durable.
 
-Everything raises `LedgerFailed` when the database does; nothing has happened then.
+Everything raises `LedgerFailed` when the database does, or `StorageFull`; nothing has happened then.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ class Ledger(Protocol):
     async def in_state(self, state: str) -> Sequence[Upload]:
         """All records in a state."""
 
-    async def forget(self, path: str, *, but: str | None) -> None:
-        """Remove the records of a path, except the one with id `but`."""
+    async def forget(self, path: str, inode: int, *, before: float) -> None:
+        """Remove the records of a file that is gone from `path`: those with its inode, completed before a moment
+        (seconds since the epoch, taken while it was still there), since a new file may have the inode by now."""
 
     async def remove(self, upload_id: str) -> None:
         """Remove one record, if it is there."""

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from h2gate.errors import Conflict, LedgerFailed
+from h2gate.errors import Conflict, GateError, LedgerFailed, StorageFull
 from h2gate.lane import Lane
 from h2gate.upload import Identity, Upload
 
@@ -49,10 +49,12 @@ class SqliteLedger:
             results = [_outcome(job, database) for job, _ in jobs]
             if database.in_transaction:
                 database.execute("COMMIT")
-        except sqlite3.Error as error:
+        except Exception as error:
             if database.in_transaction:
                 database.execute("ROLLBACK")
-            raise LedgerFailed(f"the ledger: {error}") from error
+            if isinstance(error, sqlite3.Error):
+                raise _translated(error) from error
+            raise
         return results
 
     async def add(self, upload: Upload) -> None:
@@ -64,7 +66,7 @@ class SqliteLedger:
 
     async def at(self, path: str, identity: Identity) -> Upload | None:
         where = "path = ? AND inode = ? AND (state = 'appending' OR (size = ? AND modified_ns = ?))"
-        found = await self._select(where, path, identity.inode, identity.size, identity.modified_ns)
+        found = await self._select(where, path, *_signed(identity))
         return max(found, key=lambda each: each.completed_at, default=None)
 
     async def under(self, folder: str) -> Sequence[Upload]:
@@ -76,8 +78,9 @@ class SqliteLedger:
     async def in_state(self, state: str) -> Sequence[Upload]:
         return await self._select("state = ?", state)
 
-    async def forget(self, path: str, *, but: str | None) -> None:
-        await self._lane.submit((partial(_forget, path=path, but=but), True))
+    async def forget(self, path: str, inode: int, *, before: float) -> None:
+        values = (path, _wrapped(inode), before)
+        await self._lane.submit((partial(_forget, values=values), True))
 
     async def remove(self, upload_id: str) -> None:
         await self._lane.submit((partial(_remove, upload_id=upload_id), True))
@@ -103,6 +106,21 @@ def _open(file: Path, *, durable: bool) -> sqlite3.Connection:
     return database
 
 
+def _translated(error: sqlite3.Error) -> GateError:
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+        return StorageFull("no space left for the ledger")
+    return LedgerFailed(f"the ledger: {error}")
+
+
+def _wrapped(number: int) -> int:
+    """SQLite's integers are signed; inodes are not."""
+    return (number + 2**63) % 2**64 - 2**63
+
+
+def _signed(identity: Identity) -> tuple[int, int, int]:
+    return _wrapped(identity.inode), identity.size, _wrapped(identity.modified_ns)
+
+
 def _outcome(job: _Job, database: sqlite3.Connection) -> Any:
     try:
         return job(database)
@@ -113,9 +131,8 @@ def _outcome(job: _Job, database: sqlite3.Connection) -> Any:
 def _values(upload: Upload, version: int) -> tuple[object, ...]:
     folder = upload.path.rpartition("/")[0]
     fields = json.dumps(dict(upload.fields), separators=(",", ":")) if upload.fields else "{}"
-    identity = upload.identity
     return (
-        *(upload.path, folder, upload.state, identity.inode, identity.size, identity.modified_ns),
+        *(upload.path, folder, upload.state, *_signed(upload.identity)),
         *(upload.sha256, fields, upload.completed_at, version, upload.id),
     )
 
@@ -138,8 +155,8 @@ def _save(database: sqlite3.Connection, upload: Upload) -> None:
         raise Conflict("another request changed this file at the same time")
 
 
-def _forget(database: sqlite3.Connection, path: str, but: str | None) -> None:
-    database.execute("DELETE FROM uploads WHERE path = ? AND id IS NOT ?", (path, but))
+def _forget(database: sqlite3.Connection, values: tuple[object, ...]) -> None:
+    database.execute("DELETE FROM uploads WHERE path = ? AND inode = ? AND completed_at < ?", values)
 
 
 def _remove(database: sqlite3.Connection, upload_id: str) -> None:
@@ -152,7 +169,7 @@ def _rows(database: sqlite3.Connection, query: str, values: tuple[object, ...]) 
             id=row[0],
             path=row[1],
             state=row[2],
-            identity=Identity(inode=row[3], size=row[4], modified_ns=row[5]),
+            identity=Identity(inode=row[3] % 2**64, size=row[4], modified_ns=row[5]),
             sha256=row[6],
             fields=json.loads(row[7]),
             completed_at=row[8],

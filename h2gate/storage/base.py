@@ -7,6 +7,7 @@ checked (`upload.checked_path`). Everything raises `StorageFull`, `StorageFailed
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,6 +23,22 @@ class Entry:
     identity: Identity
 
 
+class Extension(Protocol):
+    """A visible file that nobody else may extend now."""
+
+    identity: Identity
+    """Of the file as it was found."""
+
+    async def write(self, body: Body, taps: Sequence[Tap], check: Callable[[], None]) -> Identity:
+        """Pull `body` to its end and write it behind the last byte, durable when this returns.
+
+        `check` is called when the body is whole and may raise. On an error some bytes may be there: `cut` them.
+        """
+
+    async def cut(self, identity: Identity) -> None:
+        """Give the file the size and time of `identity` again, durably."""
+
+
 class Storage(Protocol):
     async def stage(self, key: str, body: Body, taps: Sequence[Tap], *, modified_ns: int | None) -> Identity:
         """Pull `body` to its end and keep it under `key`, durable when this returns. On an error nothing is kept.
@@ -29,11 +46,12 @@ class Storage(Protocol):
         `modified_ns` becomes the file's time, if given. Raises whatever `body.pull` raises.
         """
 
-    async def commit(self, key: str, path: str, *, may_replace: bool) -> bool:
-        """Show the staged file under `path`, for good when this returns; True if it replaced another file.
+    async def commit(self, key: str, path: str, *, may_replace: bool | Identity) -> Identity | None:
+        """Show the staged file under `path`, for good when this returns; the file that it replaced, if any.
 
-        Raises `PreconditionFailed` when a file is there and `may_replace` is False, `Conflict` when a folder is in the
-        way; nothing is shown then. After `StorageFailed` it may be shown or not.
+        `may_replace`: True is whatever file is there, False none, an `Identity` this one only. Raises
+        `PreconditionFailed` when another is there, `Conflict` when a folder is in the way, `BadPath` when a symbolic
+        link is; nothing is shown then. After `StorageFailed` it may be shown or not.
         """
 
     async def discard(self, key: str) -> None:
@@ -42,23 +60,19 @@ class Storage(Protocol):
     async def staged(self) -> list[str]:
         """Keys of files staged and not committed (after a crash)."""
 
-    async def extend(
-        self, path: str, identity: Identity, body: Body, taps: Sequence[Tap], check: Callable[[], None]
-    ) -> Identity:
-        """Write `body` behind the last byte of a visible file, durable when this returns.
-
-        `check` is called when the body is whole and may raise. On any error the file has its old bytes and size again.
-        Raises `Conflict` if another file than `identity` is there by now, `Locked` while somebody else extends it.
-        """
+    def extending(self, path: str) -> AbstractAsyncContextManager[Extension]:
+        """Hold the file at `path` for writing behind its end. Raises `NotFound`, and `Locked` while another holds it,
+        in whatever process."""
 
     async def restore(self, path: str, identity: Identity) -> Identity | None:
-        """After a crash in `extend`: cut the file back to `identity`. None if another file, or none, is there."""
+        """After a crash in `extending`: cut the file back to `identity`. None if another file, or none, is there."""
 
     async def stat(self, path: str) -> Identity:
         """The visible file. Raises `NotFound`, also for a folder."""
 
-    def read(self, path: str, start: int, stop: int) -> AsyncGenerator[bytes, None]:
-        """Bytes `start` to `stop` (exclusive) of the file that is there at the first step, whatever replaces it."""
+    def read(self, path: str, inode: int, start: int, stop: int) -> AsyncGenerator[bytes, None]:
+        """Bytes `start` to `stop` (exclusive) of the file with this inode, whatever replaces it once the first were
+        read. Raises `Conflict` at the first step if another file is there, later if it became shorter."""
 
     async def feed(self, path: str, size: int, tap: Tap) -> None:
         """Read the first `size` bytes of a visible file into `tap`."""
@@ -66,7 +80,7 @@ class Storage(Protocol):
     async def feed_staged(self, key: str, tap: Tap) -> None:
         """Read a staged file into `tap`."""
 
-    async def remove(self, path: str) -> None:
+    async def remove(self, path: str) -> Identity:
         """Remove a file or an empty folder, for good when this returns. Raises `Conflict` if it is not empty."""
 
     async def entries(self, path: str) -> list[Entry]:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from h2gate.errors import GateError, PreconditionFailed
-from h2gate.storage.tree import Tree, translated, translating
+from h2gate.errors import BadPath, Conflict, GateError, PreconditionFailed
+from h2gate.storage.tree import Tree, identity_of, translated, translating
 from h2gate.upload import Identity, Tap
 
 
@@ -64,7 +65,7 @@ class SmallWriter:
         except OSError as error:
             return self._undo(file, fd, error)
         os.close(fd)
-        return Identity(inode=found.st_ino, size=found.st_size, modified_ns=found.st_mtime_ns)
+        return identity_of(found)
 
     def _undo(self, file: SmallFile, fd: int, error: OSError) -> GateError:
         if fd >= 0:
@@ -80,7 +81,7 @@ class Commit:
 
     key: str
     path: str
-    may_replace: bool
+    may_replace: bool | Identity
 
 
 class Committer:
@@ -91,11 +92,11 @@ class Committer:
         self._tree = tree
         self._fsync = fsync
 
-    def __call__(self, commits: list[Commit]) -> list[bool | BaseException]:
+    def __call__(self, commits: list[Commit]) -> list[Identity | BaseException | None]:
         by_folder: dict[str, list[int]] = defaultdict(list)
         for index, commit in enumerate(commits):
             by_folder[commit.path.rpartition("/")[0]].append(index)
-        results: list[bool | BaseException] = [False] * len(commits)
+        results: list[Identity | BaseException | None] = [None] * len(commits)
         for folder, indices in by_folder.items():
             try:
                 with translating(f"/{folder}"), self._tree.folder(folder, create=True) as here:
@@ -108,25 +109,35 @@ class Committer:
                     results[index] = error
         return results
 
-    def _show(self, commit: Commit, here: int) -> bool | GateError:
+    def _show(self, commit: Commit, here: int) -> Identity | GateError | None:
         name = commit.path.rpartition("/")[2]
         try:
-            if commit.may_replace:
-                replaced = _exists(name, here)
-                os.rename(commit.key, name, src_dir_fd=self._staging, dst_dir_fd=here)
-                return replaced
-            os.link(commit.key, name, src_dir_fd=self._staging, dst_dir_fd=here)
-            os.unlink(commit.key, dir_fd=self._staging)
+            there = _there(name, here, f"/{commit.path}")
+            if isinstance(commit.may_replace, Identity):
+                if there != commit.may_replace:
+                    return PreconditionFailed(f"/{commit.path} has changed")
+            elif not commit.may_replace:
+                os.link(commit.key, name, src_dir_fd=self._staging, dst_dir_fd=here)
+                os.unlink(commit.key, dir_fd=self._staging)
+                return None
+            os.rename(commit.key, name, src_dir_fd=self._staging, dst_dir_fd=here)
         except FileExistsError:
             return PreconditionFailed(f"/{commit.path} is there already")
+        except GateError as error:
+            return error
         except OSError as error:
             return translated(error, f"/{commit.path}")
-        return False
+        return there
 
 
-def _exists(name: str, here: int) -> bool:
+def _there(name: str, here: int, shown: str) -> Identity | None:
+    """The file that is there. Raises `Conflict` or `BadPath` for anything else, which a rename might replace."""
     try:
-        os.stat(name, dir_fd=here, follow_symlinks=False)
+        found = os.stat(name, dir_fd=here, follow_symlinks=False)
     except FileNotFoundError:
-        return False
-    return True
+        return None
+    if stat.S_ISLNK(found.st_mode):
+        raise BadPath(f"{shown} is a symbolic link")
+    if not stat.S_ISREG(found.st_mode):
+        raise Conflict(f"{shown} is {'a folder' if stat.S_ISDIR(found.st_mode) else 'not a file'}")
+    return identity_of(found)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from h2gate.errors import BadPath, Conflict, GateError, NotFound, StorageFailed, StorageFull
+from h2gate.upload import Identity
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -45,6 +46,22 @@ def translating(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise translated(error, what) from error
+
+
+@contextmanager
+def looking_for(what: str) -> Iterator[None]:
+    """Like `translating`, for what is only looked up: where a file is in the way of a folder, there is nothing."""
+    try:
+        yield
+    except NotADirectoryError as error:
+        raise NotFound(f"there is no {what}") from error
+    except OSError as error:
+        raise translated(error, what) from error
+
+
+def identity_of(found: os.stat_result) -> Identity:
+    """The identity in what `stat` found."""
+    return Identity(inode=found.st_ino, size=found.st_size, modified_ns=found.st_mtime_ns)
 
 
 class Tree:

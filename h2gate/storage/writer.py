@@ -11,12 +11,15 @@ import fcntl
 import mmap
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 
-from h2gate.upload import Tap
+from h2gate.errors import StorageFull
+from h2gate.storage.tree import identity_of
+from h2gate.upload import Identity, Tap
 
 ALIGNMENT = 4096
-BLOCK = 1 << 20
+BLOCK = 2 << 20
 _FLUSH_EVERY = 64 << 20
 _DIRECT = getattr(os, "O_DIRECT", 0)
 
@@ -31,10 +34,19 @@ class Blocks:
         try:
             return self._free.get_nowait()
         except Empty:
-            return mmap.mmap(-1, BLOCK)
+            return _new_block()
 
     def give_back(self, block: mmap.mmap) -> None:
         self._free.put(block)
+
+
+def _new_block() -> mmap.mmap:
+    """One huge page where there are any: the kernel pins one page for a write instead of 256."""
+    block = mmap.mmap(-1, BLOCK)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(OSError):
+            block.madvise(mmap.MADV_HUGEPAGE)
+    return block
 
 
 class Writer:
@@ -99,14 +111,19 @@ class Writer:
             os.fdatasync(self._fd)  # so that the last fsync is short
             self._unflushed = 0
 
-    def finish(self) -> None:
-        """Write what was held back. Nothing is synced by this. Raises `OSError`."""
+    def finish(self, modified_ns: int | None = None) -> Identity:
+        """Write what was held back, set the file's time if given, and wait for the disk. Raises `OSError`."""
         if self._direct:
             self._set_direct(False)
             self._direct = False
         with memoryview(self._tail) as view:
             self._put(view, len(view), len(view), ())
         self._tail = b""
+        if modified_ns is not None:
+            os.utime(self._fd, ns=(modified_ns, modified_ns))
+        if self._fsync:
+            os.fsync(self._fd)
+        return identity_of(os.fstat(self._fd))
 
     def _set_direct(self, wanted: bool) -> bool:
         flags = fcntl.fcntl(self._fd, fcntl.F_GETFL)
@@ -115,6 +132,14 @@ class Writer:
         except OSError:
             return False
         return bool(_DIRECT)
+
+
+def check_room(fd: int, n_bytes: int | None) -> None:
+    """Raises `StorageFull` when `n_bytes` more do not fit on the file system of `fd`; None is not known."""
+    if n_bytes is not None:
+        room = os.fstatvfs(fd)
+        if n_bytes > room.f_bavail * room.f_frsize:
+            raise StorageFull("the body is larger than the space left")
 
 
 def _tap(view: memoryview, taps: Sequence[Tap]) -> None:

@@ -10,59 +10,22 @@ import hashlib
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from h2gate.codec.digest import ALGORITHMS, Hashes, verify
-from h2gate.errors import BadField, NotFound, OffsetConflict
-from h2gate.fields import digest_field, digests, opaque
+from h2gate.codec.digest import ALGORITHMS, Hashes, merged, verify
+from h2gate.errors import BadField, Conflict, NotFound, OffsetConflict
+from h2gate.fields import digests
 from h2gate.ledger.base import Ledger
-from h2gate.storage.base import Entry, Storage
+from h2gate.storage.base import Entry, Extension, Storage
+from h2gate.transfer.file import File, Precondition, known_by, listed
 from h2gate.transfer.pipeline import Metered
 from h2gate.upload import Body, Identity, Upload
 
 _HASHES_KEPT = 4096
+_LOOKS = 3
 _DIGEST_FIELDS = ("repr-digest", "content-digest")
-
-
-@dataclass(frozen=True, slots=True)
-class File:
-    """A visible file and what is known of it."""
-
-    path: str
-    identity: Identity
-    upload: Upload | None
-    """Its record; None if it came into the folder some other way."""
-
-    @property
-    def size(self) -> int:
-        """Bytes that are acknowledged: those of the record while something is being appended."""
-        return self.identity.size
-
-    @property
-    def etag(self) -> str:
-        """A strong entity tag: of the content where its digest is known, else of inode, size and time."""
-        if self.upload is not None and self.upload.sha256 is not None:
-            return f'"{opaque(self.upload.sha256[:18])}"'
-        identity = self.identity
-        return f'"{identity.inode:x}-{identity.size:x}-{identity.modified_ns:x}"'
-
-    @property
-    def repr_digest(self) -> str | None:
-        """The value of `Repr-Digest`, where the digest is known."""
-        if self.upload is None or self.upload.sha256 is None:
-            return None
-        return digest_field("sha-256", self.upload.sha256)
-
-    @property
-    def fields(self) -> Mapping[str, str]:
-        """The fields that came with it."""
-        return self.upload.fields if self.upload is not None else {}
-
-
-Precondition = Callable[[File | None], None]
-"""Raises `PreconditionFailed` for the file that is there now (None: nothing is)."""
 
 
 class Uploads:
@@ -85,7 +48,6 @@ class Uploads:
         expected: Mapping[str, bytes],
         modified_ns: int | None,
         precondition: Precondition | None = None,
-        may_replace: bool = True,
     ) -> tuple[File, bool]:
         """Store a whole file; returns it and whether it replaced another.
 
@@ -93,22 +55,16 @@ class Uploads:
         `BodyCut`, `PeerGone`, `PreconditionFailed`, `Conflict`; nothing is shown or kept then.
         """
         metered = Metered(body, self._max_body)
-        if precondition is not None:
-            precondition(await self.find(path))
+        await self._may_replace(path, precondition)
         key = secrets.token_hex(12)
         hashes = Hashes(self._names | (expected.keys() & ALGORITHMS.keys()))
         identity = await self._storage.stage(key, metered, hashes.taps, modified_ns=modified_ns)
+        now = time.time()
         try:
             await self._verify_staged(key, hashes, expected, metered)
-            if precondition is not None:
-                precondition(await self.find(path))
+            may_replace = await self._may_replace(path, precondition)
             upload = Upload(
-                id=key,
-                path=path,
-                identity=identity,
-                sha256=hashes.value("sha-256"),
-                fields=fields,
-                completed_at=time.time(),
+                id=key, path=path, identity=identity, sha256=hashes.value("sha-256"), fields=fields, completed_at=now
             )
             await self._ledger.add(upload)
         except BaseException:
@@ -118,15 +74,29 @@ class Uploads:
             replaced = await self._storage.commit(key, path, may_replace=may_replace)
         except BaseException:
             await self._storage.discard(key)
-            await self._ledger.remove(key)
+            await self._forget_unless_shown(path, identity, key)
             raise
-        if replaced:
-            await self._ledger.forget(path, but=key)
+        if replaced is not None:
+            await self._ledger.forget(path, replaced.inode, before=now)
         self._remember(path, identity, hashes.running)
-        return File(path, identity, upload), replaced
+        return File(path, identity, upload), replaced is not None
+
+    async def _may_replace(self, path: str, precondition: Precondition | None) -> bool | Identity:
+        """Check the condition for the file that is there; if it holds, it holds for that file only."""
+        if precondition is None:
+            return True
+        file = await self.find(path)
+        precondition(file)
+        return file.identity if file is not None else False
+
+    async def _forget_unless_shown(self, path: str, identity: Identity, key: str) -> None:
+        """Remove the record of a file that was not shown, so far as is known."""
+        file = await self.find(path)
+        if file is None or file.identity.inode != identity.inode:
+            await self._ledger.remove(key)
 
     async def _verify_staged(self, key: str, hashes: Hashes, expected: Mapping[str, bytes], body: Body) -> None:
-        wanted = {**expected, **trailer_digests(body.trailers)}
+        wanted = merged(expected, trailer_digests(body.trailers))
         for name in wanted.keys() & ALGORITHMS.keys():
             found = hashes.value(name)
             if found is None:  # named in a trailer only: the one case that reads the file again
@@ -151,19 +121,40 @@ class Uploads:
         was, and a crash in the middle leaves it as it was. Raises `OffsetConflict` when the file does not end at
         `offset`, `Locked`, `NotFound`, and whatever `put` raises.
         """
-        file = await self.find(path)
-        if precondition is not None:
-            precondition(file)
-        if file is None:
-            raise NotFound(f"there is no /{path}")
-        if offset is not None and offset != file.size:
-            raise OffsetConflict(f"/{path} has {file.size} bytes", offset=file.size)
         metered = Metered(body, self._max_body)
-        names = set(ALGORITHMS) if announced else self._names | (expected.keys() & ALGORITHMS.keys())
-        hashes = Hashes(names, await self._whole_hash(file))
+        try:
+            async with self._storage.extending(path) as extension:
+                file = await self._as_acknowledged(path, extension)
+                if precondition is not None:
+                    precondition(file)
+                if offset is not None and offset != file.size:
+                    raise OffsetConflict(f"/{path} has {file.size} bytes", offset=file.size)
+                names = set(ALGORITHMS) if announced else self._names | (expected.keys() & ALGORITHMS.keys())
+                hashes = Hashes(names, await self._whole_hash(file))
+                return await self._append(file, extension, metered, hashes, expected)
+        except NotFound:
+            if precondition is not None:
+                precondition(None)
+            raise
+
+    async def _as_acknowledged(self, path: str, extension: Extension) -> File:
+        """The file that is held, without what an append left behind that ended badly and could not clean up."""
+        file = await self.find(path)
+        if file is None or file.identity.inode != extension.identity.inode:
+            raise Conflict(f"/{path} has changed")
+        if file.upload is not None and file.upload.state == "appending":
+            await extension.cut(file.identity)
+        elif file.identity != extension.identity:
+            raise Conflict(f"/{path} has changed")
+        return file
+
+    async def _append(
+        self, file: File, extension: Extension, body: Metered, hashes: Hashes, expected: Mapping[str, bytes]
+    ) -> File:
+        """The record says which size holds, before a byte is written and until all are durable."""
 
         def check() -> None:
-            wanted = {**expected, **trailer_digests(metered.trailers)}
+            wanted = merged(expected, trailer_digests(body.trailers))
             for name in wanted.keys() & ALGORITHMS.keys():
                 found = hashes.value(name)
                 if found is None:
@@ -171,17 +162,18 @@ class Uploads:
                 verify(wanted, name, found)
 
         upload = await self._begin_append(file)
-        identity = file.identity
-        sha256 = upload.sha256
         try:
-            identity = await self._storage.extend(path, file.identity, metered, hashes.taps, check)
-            sha256 = hashes.whole.digest() if hashes.whole is not None else None
-        finally:
-            upload = await self._ledger.save(
-                replace(upload, state="complete", identity=identity, sha256=sha256, completed_at=time.time())
-            )
-        self._remember(path, identity, hashes.whole)
-        return File(path, identity, upload)
+            identity = await extension.write(body, hashes.taps, check)
+        except BaseException:
+            await extension.cut(file.identity)
+            await self._ledger.save(replace(upload, state="complete"))
+            raise
+        sha256 = hashes.whole.digest() if hashes.whole is not None else None
+        upload = await self._ledger.save(
+            replace(upload, state="complete", identity=identity, sha256=sha256, completed_at=time.time())
+        )
+        self._remember(file.path, identity, hashes.whole)
+        return File(file.path, identity, upload)
 
     async def _begin_append(self, file: File) -> Upload:
         """Record the size that holds if this is cut, before a byte is written."""
@@ -212,18 +204,23 @@ class Uploads:
 
     async def find(self, path: str) -> File | None:
         """The file that is visible at `path`, with its record; None when there is none (or a folder)."""
-        try:
-            identity = await self._storage.stat(path)
-        except NotFound:
-            return None
-        upload = await self._ledger.at(path, identity)
-        if upload is not None and upload.state == "appending":
-            identity = upload.identity
-        return File(path, identity, upload)
+        identity = None
+        for _ in range(_LOOKS):
+            seen = identity
+            try:
+                identity = await self._storage.stat(path)
+            except NotFound:
+                return None
+            upload = await self._ledger.at(path, identity)
+            if upload is not None:
+                return File(path, upload.identity, upload)
+            if identity == seen:
+                break  # it came some other way; else an append may have ended between looking here and there
+        return File(path, identity, None) if identity is not None else None
 
     def read(self, file: File, start: int, stop: int) -> AsyncGenerator[bytes, None]:
-        """Bytes of the file, `stop` exclusive."""
-        return self._storage.read(file.path, start, stop)
+        """Bytes of the file, `stop` exclusive. Raises `Conflict` at the first step if it was replaced meanwhile."""
+        return self._storage.read(file.path, file.identity.inode, start, stop)
 
     async def digest(self, file: File) -> bytes:
         """The file's SHA-256: the record's, or computed by reading it."""
@@ -237,15 +234,16 @@ class Uploads:
         """Remove a file, or a folder that is empty. Raises `NotFound`, `Conflict`."""
         if precondition is not None:
             precondition(await self.find(path))
-        await self._storage.remove(path)
-        await self._ledger.forget(path, but=None)
+        now = time.time()
+        gone = await self._storage.remove(path)
+        await self._ledger.forget(path, gone.inode, before=now)
 
     async def entries(self, folder: str) -> Sequence[tuple[Entry, File | None]]:
         """The names in a folder, sorted, each file with what is known of it (None for a folder)."""
         entries = await self._storage.entries(folder)
-        records = {(each.path, each.identity.inode): each for each in await self._ledger.under(folder)}
+        records = {known_by(each.path, each): each for each in await self._ledger.under(folder)}
         prefix = f"{folder}/" if folder else ""
-        return [(each, None if each.is_folder else _file(prefix + each.name, each, records)) for each in entries]
+        return [(each, None if each.is_folder else listed(prefix + each.name, each, records)) for each in entries]
 
     async def recover(self) -> tuple[int, int]:
         """After a start, before anything else: drop what was coming in (nobody was told that it had arrived) and cut
@@ -253,7 +251,9 @@ class Uploads:
         dropped = await self._storage.staged()
         for key in dropped:
             await self._storage.discard(key)
-            await self._ledger.remove(key)
+            upload = await self._ledger.get(key)
+            if upload is not None:
+                await self._forget_unless_shown(upload.path, upload.identity, key)
         cut = await self._ledger.in_state("appending")
         for upload in cut:
             identity = await self._storage.restore(upload.path, upload.identity)
@@ -272,10 +272,3 @@ def trailer_digests(trailers: Sequence[tuple[bytes, bytes]]) -> dict[str, bytes]
         if field in _DIGEST_FIELDS:
             found |= digests(value.decode("latin1"), field)
     return found
-
-
-def _file(path: str, entry: Entry, records: Mapping[tuple[str, int], Upload]) -> File:
-    upload = records.get((path, entry.identity.inode))
-    if upload is not None and upload.state == "appending":
-        return File(path, upload.identity, upload)
-    return File(path, entry.identity, upload if upload is not None and upload.identity == entry.identity else None)
