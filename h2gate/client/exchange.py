@@ -15,7 +15,7 @@ from typing import Any, cast
 import httpx
 
 from h2gate.client.connection import Connection
-from h2gate.client.failures import PoolTimedOut, ReadTimedOut
+from h2gate.client.failures import PoolTimedOut, ReadTimedOut, WrongLength
 from h2gate.client.stream import QUEUE, Stream
 from h2gate.wire.engine import Header
 
@@ -114,20 +114,25 @@ class Exchange:
 
     async def _send(self, stream: Stream, body: httpx.AsyncByteStream) -> None:
         length = self._request.headers.get("content-length")
-        left = int(length) if length is not None and self._trailers is None else None
+        left = int(length) if length is not None else None
+        last = memoryview(b"")
+        """What makes the body whole is held back until the iterator agrees that it is; END_STREAM goes with it."""
         try:
             async with aclosing(_iterate(body)) as chunks:
                 async for chunk in chunks:
                     self.body_begun = True
-                    if left is not None:
-                        left -= len(chunk)
+                    left = _count_down(left, chunk)
                     for start in range(0, len(chunk), QUEUE):
                         await self._room(stream, QUEUE)
-                        stream.queue(memoryview(chunk)[start : start + QUEUE])
-                    if left == 0:
-                        stream.end()
-            if left != 0:
-                stream.end(self._last_words())
+                        stream.queue(last)
+                        last = memoryview(chunk)[start : start + QUEUE]
+                    if left != 0:
+                        stream.queue(last)
+                        last = memoryview(b"")
+            if left:
+                raise WrongLength(f"the body ended {left} bytes before its content-length")
+            stream.queue(last)
+            stream.end(self._last_words())
             await self._room(stream, 0)
         except Exception as error:  # noqa: BLE001
             stream.fail(error)  # whoever waits for the answer, or reads it, is told
@@ -183,6 +188,14 @@ async def _iterate(body: httpx.AsyncByteStream) -> AsyncGenerator[bytes, None]:
     finally:
         if isinstance(chunks, AsyncGenerator):
             await chunks.aclose()
+
+
+def _count_down(left: int | None, chunk: bytes) -> int | None:
+    if left is None:
+        return None
+    if len(chunk) > left:
+        raise WrongLength("the body is longer than its content-length")
+    return left - len(chunk)
 
 
 def _header_section(request: httpx.Request) -> list[Header]:

@@ -39,6 +39,12 @@ class PoolTimedOut(ConnectFailed, httpx.PoolTimeout):
     """The gateway allowed no further stream in time."""
 
 
+class WrongLength(GateError, httpx.LocalProtocolError):
+    """The body of a request is not as long as its content-length says."""
+
+    status, code, title = 400, "wrong_length", "The body is not as long as announced"
+
+
 class LocalFile(GateError):
     """A file at this end cannot be read or written."""
 

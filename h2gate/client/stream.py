@@ -142,7 +142,10 @@ class Stream:
     def on_informational(self, event: Informational) -> None:
         if self._on_informational is not None:
             status, headers = split_status(event.headers)
-            self._on_informational(status, headers)
+            try:
+                self._on_informational(status, headers)
+            except Exception as error:  # noqa: BLE001 - it is the caller's, and no reason to end the connection
+                self.fail(error)
 
     def on_headers(self, event: Headers) -> None:
         status, headers = split_status(event.headers)

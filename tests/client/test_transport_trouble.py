@@ -194,3 +194,29 @@ async def test_client_closed_with_uploads_in_flight_fails_them_and_says_goodbye(
         with pytest.raises(ConnectFailed, match="closed"):
             await upload
         await peer.connections[0].lost
+
+
+@pytest.mark.parametrize("sent", [999, 1001])
+async def test_body_of_another_length_than_announced_is_reset_and_told(tls: Tls, sent: int) -> None:
+    async with connected(tls, store) as (peer, client):
+        with pytest.raises(httpx.LocalProtocolError, match="content-length"):
+            await client.put("/a", content=pieces(sent, 500), headers={"content-length": "1000"})
+        assert await peer.call("/a").reset == ErrorCode.CANCEL
+        assert (await client.put("/b", content=b"x")).status_code == 201
+        assert len(peer.connections) == 1
+
+
+async def test_failing_callback_fails_its_own_request_only(tls: Tls) -> None:
+    async def handler(call: Call) -> None:
+        call.inform(103)
+        await store(call)
+
+    def fail(status: int, headers: object) -> None:
+        raise ValueError(f"no {status} wanted")
+
+    async with connected(tls, handler) as (peer, client):
+        other = asyncio.create_task(client.put("/a", content=pieces(8 * MIB)))
+        with pytest.raises(ValueError, match="no 103 wanted"):
+            await client.put("/b", content=pieces(8 * MIB), extensions={"h2gate.informational": fail})
+        assert (await other).headers["x-bytes"] == str(8 * MIB)
+        assert len(peer.connections) == 1
