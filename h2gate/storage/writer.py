@@ -11,7 +11,6 @@ import fcntl
 import mmap
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 from h2gate.errors import StorageFull
@@ -19,7 +18,7 @@ from h2gate.storage.tree import identity_of
 from h2gate.upload import Identity, Tap
 
 ALIGNMENT = 4096
-BLOCK = 2 << 20
+BLOCK = 1 << 20
 _FLUSH_EVERY = 64 << 20
 _DIRECT = getattr(os, "O_DIRECT", 0)
 
@@ -34,19 +33,10 @@ class Blocks:
         try:
             return self._free.get_nowait()
         except Empty:
-            return _new_block()
+            return mmap.mmap(-1, BLOCK)
 
     def give_back(self, block: mmap.mmap) -> None:
         self._free.put(block)
-
-
-def _new_block() -> mmap.mmap:
-    """One huge page where there are any: the kernel pins one page for a write instead of 256."""
-    block = mmap.mmap(-1, BLOCK)
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        with suppress(OSError):
-            block.madvise(mmap.MADV_HUGEPAGE)
-    return block
 
 
 class Writer:

@@ -41,16 +41,13 @@ class Window:
 
     def grown(self, n_bytes: int, now: float, round_trip: float) -> bool:
         """Count `n_bytes` that were consumed at `now`; True if `size` was doubled. Times in seconds."""
+        if now - self._since > max(round_trip, TURNAROUND_SECONDS):
+            self._since, self._bytes = now, 0
         self._bytes += n_bytes
-        elapsed = now - self._since
-        turnaround = max(round_trip, TURNAROUND_SECONDS)
-        if elapsed < turnaround:
-            return False
-        pace = self._bytes * turnaround / elapsed
-        began, self._since, self._bytes = self._since, now, 0
         more = min(self.size, self._max - self.size)
-        if not began or pace <= self.size / 2 or more <= 0 or not self._budget.take(more):
+        if self._bytes * 2 <= self.size or more <= 0 or not self._budget.take(more):
             return False
+        self._since, self._bytes = now, 0
         self.size += more
         return True
 
