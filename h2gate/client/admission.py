@@ -11,6 +11,8 @@ class Admission:
 
     def __init__(self) -> None:
         self.closed = False
+        self.most = 0
+        """Streams open at once so far, at most."""
         self._allowed = 0
         self._inside = 0
         """Streams that are open, and those promised to somebody who waited and has not run since."""
@@ -29,6 +31,7 @@ class Admission:
                 raise
         elif not self.closed:
             self._inside += 1
+        self.most = max(self.most, self._inside)
         return not self.closed
 
     def leave(self) -> None:

@@ -67,6 +67,11 @@ class Connection(asyncio.BufferedProtocol):
         return not self._admission.closed
 
     @property
+    def most_streams(self) -> int:
+        """Open at once so far, at most."""
+        return self._admission.most
+
+    @property
     def protocol(self) -> str | None:
         """What ALPN chose; None on cleartext."""
         tls = cast("ssl.SSLObject | None", self._transport and self._transport.get_extra_info("ssl_object"))

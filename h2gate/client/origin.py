@@ -52,6 +52,11 @@ class Origin:
         self.made = 0
         """Connections made so far."""
 
+    @property
+    def most_streams(self) -> int:
+        """Streams open at once on one of the present connections so far, at most."""
+        return max((slot.connection.most_streams for slot in self._slots if slot.connection is not None), default=0)
+
     def pick(self) -> _Slot:
         """The least busy slot. The caller counts itself in `users` and takes itself out again."""
         return min(self._slots, key=lambda slot: slot.users)

@@ -59,6 +59,11 @@ class Transport(httpx.AsyncBaseTransport):
         """HTTP/2 connections made so far, to all origins."""
         return sum(origin.made for origin in self._origins.values())
 
+    @property
+    def most_streams(self) -> int:
+        """Streams open at once on one connection so far, at most."""
+        return max((origin.most_streams for origin in self._origins.values()), default=0)
+
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """See `httpx.AsyncBaseTransport`. Raises the classes of `failures`, which are httpx's as well."""
         url = request.url
