@@ -10,7 +10,7 @@ import pytest
 from h2gate.wire.engine import Data, EngineSettings, Header, Headers, Informational, Pong, StreamsExhausted, Trailers
 
 if TYPE_CHECKING:
-    from conftest import Pair
+    from tests.contract.engine.conftest import Pair
 
 Fields = tuple[Header, ...]
 

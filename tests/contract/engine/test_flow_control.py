@@ -11,7 +11,7 @@ from hyperframe.frame import SettingsFrame, WindowUpdateFrame
 from h2gate.wire.engine import Data, EngineSettings, Header, SettingsChanged, WindowOpened
 
 if TYPE_CHECKING:
-    from conftest import Pair, RawPeer
+    from tests.contract.engine.conftest import Pair, RawPeer
 
 Fields = tuple[Header, ...]
 KIB = 1024

@@ -11,7 +11,7 @@ from hyperframe.frame import DataFrame, GoAwayFrame, PingFrame, RstStreamFrame, 
 from h2gate.wire.engine import Engine, ErrorCode, GoAway, Header, Headers, Reset, Role, StreamsExhausted
 
 if TYPE_CHECKING:
-    from conftest import Pair, RawPeer
+    from tests.contract.engine.conftest import Pair, RawPeer
 
 Fields = tuple[Header, ...]
 

@@ -11,7 +11,7 @@ from hyperframe.frame import Frame, GoAwayFrame, PingFrame, RstStreamFrame, Wind
 from h2gate.wire.engine import Data, ErrorCode, Header, Headers, Pong, Reset, Role
 
 if TYPE_CHECKING:
-    from conftest import Pair, RawPeer
+    from tests.contract.engine.conftest import Pair, RawPeer
 
 Fields = tuple[Header, ...]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from h2gate.wire.engine import ErrorCode, Header, Headers, Reset
 
 if TYPE_CHECKING:
-    from conftest import Pair
+    from tests.contract.engine.conftest import Pair
 
 Fields = tuple[Header, ...]
 
