@@ -7,16 +7,14 @@ bodies are being sent. The socket's own back pressure (`pause_writing`) stops th
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import ssl
-import sys
-import termios
 from collections.abc import Iterable
 from typing import cast
 
 from h2gate.client.admission import Admission
 from h2gate.client.failures import Broken, ReadTimedOut, Unprocessed
-from h2gate.client.stream import QUANTUM, OnInformational, Stream
+from h2gate.client.pulse import Pulse
+from h2gate.client.stream import OnInformational, Stream
 from h2gate.wire.engine import (
     Data,
     Engine,
@@ -56,10 +54,8 @@ class Connection(asyncio.BufferedProtocol):
         self._sending: dict[Stream, None] = {}
         self._admission = Admission()
         self._flushing: asyncio.Handle | None = None
-        self._heard = loop.time()
+        self._pulse = Pulse()
         self._watching: asyncio.TimerHandle | None = None
-        self._written = 0
-        self._taken = 0
 
     @property
     def usable(self) -> bool:
@@ -88,7 +84,7 @@ class Connection(asyncio.BufferedProtocol):
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._heard = self._loop.time()
+        self._pulse.heard()
         for event in self._engine.receive(self._buffer[:nbytes]):
             self._handle(event)
         self.flush_soon()
@@ -127,7 +123,7 @@ class Connection(asyncio.BufferedProtocol):
             self._admission.close()
             raise Unprocessed("the gateway takes no new requests on this connection") from None
         if not self._streams:
-            self._heard = self._loop.time()
+            self._pulse.heard()
         self._streams[stream.id] = stream
         stream.sent = end_stream
         if not end_stream:
@@ -235,7 +231,7 @@ class Connection(asyncio.BufferedProtocol):
             if data:
                 transport.write(data)
                 written += len(data)
-                self._written += len(data)
+                self._pulse.wrote(len(data))
             elif not self._feed():
                 break
         if self._engine.done:
@@ -255,11 +251,9 @@ class Connection(asyncio.BufferedProtocol):
     def _watch(self) -> None:
         """While streams are open: a PING into the silence, and the end of the connection when it stays unanswered."""
         self._watching = None
-        if not self._streams or self.failure is not None:
+        if self._transport is None or not self._streams or self.failure is not None:
             return
-        if self._is_draining():
-            self._heard = self._loop.time()
-        silence = self._loop.time() - self._heard
+        silence = self._pulse.silence(self._transport)
         if silence >= self._silence_seconds:
             self._fail(ReadTimedOut(f"the gateway has been silent for {silence:.0f} s, PING unanswered"))
             return
@@ -267,16 +261,6 @@ class Connection(asyncio.BufferedProtocol):
             self._engine.ping(b"h2gate??")
             self.flush_soon()
         self._watching = self._loop.call_later(self._silence_seconds / 4, self._watch)
-
-    def _is_draining(self) -> bool:
-        """Has the peer's TCP taken bytes since the last call, of many? On a slow link a PING stands behind megabytes
-        in the kernel's buffer and its answer is late; as long as they go, somebody lives."""
-        transport = self._transport
-        if transport is None or transport.is_closing():
-            return False
-        outstanding = transport.get_write_buffer_size() + _unacknowledged(transport)
-        before, self._taken = self._taken, self._written - outstanding
-        return self._taken > before and outstanding > QUANTUM
 
     def _fail(self, failure: Exception) -> None:
         if self.failure is not None:
@@ -321,11 +305,3 @@ class Connection(asyncio.BufferedProtocol):
                 await asyncio.shield(self.closed)
         except TimeoutError:
             self._fail(Broken("the client was closed"))
-
-
-def _unacknowledged(transport: asyncio.Transport) -> int:
-    """What the kernel holds for the peer, in bytes; 0 where it does not tell."""
-    sock = transport.get_extra_info("socket")
-    if sock is None or sock.fileno() < 0 or not sys.platform.startswith("linux"):
-        return 0
-    return int.from_bytes(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
