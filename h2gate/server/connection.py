@@ -31,6 +31,7 @@ PAUSE_SECONDS = 0.0005
 _ROUND_TRIP_AGE = 0.05
 _LEAVE_PING = b"h2gate\0\0"
 _LEAVE_SECONDS = 1.0
+_CLOSE_SECONDS = 5.0
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -43,7 +44,8 @@ class Connection(asyncio.BufferedProtocol):
         self.drain_seconds = worker.settings.drain_seconds
         self.streams: dict[int, Stream] = {}
         self.senders: set[Stream] = set()
-        self.closed: asyncio.Future[None] = self.loop.create_future()
+        self.ended: asyncio.Future[None] = self.loop.create_future()
+        """Done when the transport is lost and no application runs on."""
         self._worker = worker
         self._buffer = worker.buffer
         self._tasks: set[asyncio.Task[None]] = set()
@@ -55,9 +57,11 @@ class Connection(asyncio.BufferedProtocol):
         self._burst = 0
         self._burst_since = 0.0
         self._leaving = False
+        self._lost = False
         self._rtt = 0.0
         self._rtt_at = 0.0
         self._idle: asyncio.TimerHandle | None = None
+        self._closing: asyncio.TimerHandle | None = None
 
     # asyncio's side
 
@@ -70,6 +74,8 @@ class Connection(asyncio.BufferedProtocol):
         self._socket = transport.get_extra_info("socket")
         self._worker.connections.add(self)
         self._restart_idle()
+        if self._worker.stopping:
+            self.drain()
         self._flush()
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -146,15 +152,19 @@ class Connection(asyncio.BufferedProtocol):
         self._flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        for timer in (self._idle, self._tick):
+        for timer in (self._idle, self._tick, self._closing):
             if timer is not None:
                 timer.cancel()
-        self._idle = self._tick = None
+        self._idle = self._tick = self._closing = None
         for stream in list(self.streams.values()):
             stream.gone()
-        self._worker.connections.discard(self)
-        if not self.closed.done():
-            self.closed.set_result(None)
+        self._lost = True
+        self._end_if_over()
+
+    def _end_if_over(self) -> None:
+        if self._lost and not self._tasks and not self.ended.done():
+            self._worker.connections.discard(self)
+            self.ended.set_result(None)
 
     # Requests
 
@@ -179,7 +189,12 @@ class Connection(asyncio.BufferedProtocol):
         )
         task = self.loop.create_task(stream.run(self._worker.app, scope))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._task_ended)
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if self._lost:
+            self._end_if_over()
 
     def forget(self, stream: Stream) -> None:
         if self.streams.pop(stream.id, None) is not None and not self.streams:
@@ -202,7 +217,7 @@ class Connection(asyncio.BufferedProtocol):
         for stream in self.senders:
             stream.sendable()
         if self.engine.done:
-            self._transport.close()
+            self._close()
 
     def plan_tick(self) -> None:
         if self._tick is None:
@@ -248,14 +263,27 @@ class Connection(asyncio.BufferedProtocol):
             self.engine.goaway()
             self.plan_flush()
 
+    def _close(self) -> None:
+        """Close once all is written and, with TLS, the peer has said goodbye as well; but only while that moves on."""
+        self._transport.close()
+        unsent = self._transport.get_write_buffer_size()
+        self._closing = self.loop.call_later(_CLOSE_SECONDS, self._close_at_last, unsent)
+
+    def _close_at_last(self, unsent_before: int) -> None:
+        unsent = self._transport.get_write_buffer_size()
+        if unsent == unsent_before:
+            self._transport.abort()
+        else:
+            self._closing = self.loop.call_later(_CLOSE_SECONDS, self._close_at_last, unsent)
+
     def abort(self) -> None:
         """The grace time is over."""
         self._transport.abort()
 
-    async def tasks_ended(self) -> None:
-        """Wait for the applications of this connection."""
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+    def cancel(self) -> None:
+        """Applications that have not noticed."""
+        for task in self._tasks:
+            task.cancel()
 
 
 def _address(name: Sequence[object] | str | None) -> tuple[str, int] | None:

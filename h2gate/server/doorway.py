@@ -28,6 +28,7 @@ class Doorway(asyncio.BufferedProtocol):
         self._transport = cast(asyncio.Transport, transport)
         tls = transport.get_extra_info("ssl_object")
         if tls is None:
+            self._worker.doorways.add(self)
             self._timer = self._worker.loop.call_later(self._worker.settings.idle_seconds, transport.close)
         elif tls.selected_alpn_protocol() == "h2":
             self._to_http2()
@@ -48,6 +49,14 @@ class Doorway(asyncio.BufferedProtocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._leave()
+
+    def close(self) -> None:
+        """Nothing was asked yet, and nothing will be."""
+        self._transport.close()
+
+    def _leave(self) -> None:
+        self._worker.doorways.discard(self)
         if self._timer is not None:
             self._timer.cancel()
 
@@ -67,7 +76,6 @@ class Doorway(asyncio.BufferedProtocol):
         self._worker.serve_http1(reader, writer)
 
     def _hand_over(self, protocol: asyncio.BaseProtocol) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        self._leave()
         self._transport.set_protocol(protocol)
         protocol.connection_made(self._transport)

@@ -32,7 +32,7 @@ READ_BYTES = 256 << 10
 INBOX_BYTES = 1 << 20
 _FAIR_BYTES = 256 << 10
 _TICK_SECONDS = 0.02
-_CLOSE_SECONDS = 10.0
+_CLOSE_SECONDS = 5.0
 
 
 class _Parser(h11.Connection):
@@ -145,6 +145,8 @@ class Http1Exchange(Exchange):
         await self._protocol.stream_send(Response(stream_id=STREAM_ID, headers=headers, status_code=status))
 
     async def _respond(self, status: int, headers: list[Header], data: bytes, *, last: bool) -> None:
+        if self._protocol.context.terminated.is_set():
+            headers.append((b"connection", b"close"))
         await self._protocol.stream_send(Response(stream_id=STREAM_ID, headers=headers, status_code=status))
         await self._continue(data, last=last)
 
@@ -235,8 +237,12 @@ class Http1Server(TCPServer):
         except OSError:
             await self.protocol.handle(Closed())
 
+    async def _initiate_server_close(self) -> None:
+        await super()._initiate_server_close()
+        self.loop.call_later(_CLOSE_SECONDS, self.writer.transport.abort)
+
     async def _close(self) -> None:
-        # A peer that does not read what is left would keep us here.
+        # A peer that does not read what is left, or with TLS never says goodbye, would keep us here.
         late = self.loop.call_later(_CLOSE_SECONDS, self.writer.transport.abort)
         try:
             with suppress(OSError):

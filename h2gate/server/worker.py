@@ -36,6 +36,7 @@ READ_BYTES = 256 << 10
 FRAME_BYTES = 64 << 10
 BACKLOG = 1024
 _HANDSHAKE_SECONDS = 10.0
+_CUT_SECONDS = 2.0
 _FOREVER = 2**62
 
 
@@ -51,7 +52,9 @@ class Worker:
         self.buffer = memoryview(bytearray(READ_BYTES))
         """What every connection reads into: nothing stays in it beyond one call."""
         self.budget = Budget(settings.window_budget)
+        self.doorways: set[Doorway] = set()
         self.connections: set[Connection] = set()
+        self.stopping = False
         self.config = _config(settings)
         self.context = WorkerContext(None)
         self.wrapped_app = ASGIWrapper(app)
@@ -113,19 +116,38 @@ class Worker:
 
     async def _drain(self) -> None:
         """Requests in flight may end within the grace time; then the connections are cut."""
+        self.stopping = True
         await self.context.terminated.set()
-        connections = list(self.connections)
-        for connection in connections:
+        for doorway in list(self.doorways):
+            doorway.close()
+        for connection in list(self.connections):
             connection.drain()
-        ends = [*self._http1, *(each.closed for each in connections)]
-        late = (await asyncio.wait(ends, timeout=self.settings.grace_seconds))[1] if ends else ()
-        if late:
-            log.warning("the grace time is over; cutting %d connections", len(late))
+        if late := await self._ended(self.settings.grace_seconds):
+            log.warning("the grace time is over; cutting %d connections", late)
+            await self._cut()
+
+    async def _cut(self) -> None:
+        """An application learns from its next `receive` or `send` that the peer is gone; one that calls neither is
+        cancelled. Blocking work (a disk that hangs) is not waited for without end."""
         for connection in list(self.connections):
             connection.abort()
         for task in self._http1:
             task.cancel()
-        await asyncio.gather(*self._http1, *(each.tasks_ended() for each in connections), return_exceptions=True)
+        if await self._ended(_CUT_SECONDS):
+            for connection in list(self.connections):
+                connection.cancel()
+            if left := await self._ended(_CUT_SECONDS):
+                log.error("%d connections have requests that do not end", left)
+
+    async def _ended(self, seconds: float) -> int:
+        """Wait until all connections, also those that come in meanwhile, have ended; how many have not in time."""
+        deadline = self.loop.time() + seconds
+        while ends := [*self._http1, *(each.ended for each in self.connections)]:
+            left = deadline - self.loop.time()
+            if left <= 0:
+                return len(ends)
+            await asyncio.wait(ends, timeout=left)
+        return 0
 
 
 def _config(settings: Settings) -> Config:

@@ -76,6 +76,7 @@ class RawClient:
         self.goaways: list[GoAwayFrame] = []
         self.pongs: list[bytes] = []
         self.closed = False
+        self.answers_pings = True
         self.connection_window = 65535
         self._encoder, self._decoder = Encoder(), Decoder()
         self._next_id = 1
@@ -185,6 +186,7 @@ class RawClient:
 
     def read_to_end(self, seconds: float = PATIENCE) -> None:
         self.until(lambda: self.closed, seconds)
+        self.sock.close()
 
     def quiet(self) -> None:
         """Take all that the gateway had to say so far: what it answers to a PING comes after it."""
@@ -244,7 +246,7 @@ class RawClient:
     def _pinged(self, frame: PingFrame) -> None:
         if "ACK" in frame.flags:
             self.pongs.append(frame.opaque_data)
-        else:
+        elif self.answers_pings:
             self.write(PingFrame(0, opaque_data=frame.opaque_data, flags=["ACK"]))
 
 
