@@ -8,6 +8,8 @@ import shutil
 import socket
 import ssl
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -87,6 +89,54 @@ def raw(gateway: Served) -> Callable[..., bytes]:
         return answer
 
     return talk
+
+
+def wait_until(holds: Callable[[], bool], what: str) -> None:
+    """Look until it holds; fails after a while."""
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.005)
+
+
+class Paused:
+    """A request whose body stops after its first bytes until `go`; leave it to go on and have `response`."""
+
+    response: httpx.Response
+
+    def __init__(self, http: httpx.Client, method: str, url: str, first: bytes, rest: bytes, **options: Any) -> None:
+        self._go = threading.Event()
+
+        def body() -> Iterator[bytes]:
+            yield first
+            assert self._go.wait(30)
+            yield rest
+
+        def run() -> None:
+            http2 = http.get("/healthz").http_version == "HTTP/2"
+            with httpx.Client(http1=not http2, http2=http2, verify=options.pop("verify"), timeout=30) as client:
+                self.response = client.request(method, url, content=body(), **options)
+
+        self._thread = threading.Thread(target=run)
+
+    def __enter__(self) -> Paused:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._go.set()
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+
+
+@pytest.fixture
+def paused(http: httpx.Client, gateway: Served, trust: ssl.SSLContext) -> Callable[..., Paused]:
+    """`with paused("PATCH", path, first, rest): …`"""
+
+    def begin(method: str, path: str, first: bytes, rest: bytes, **options: Any) -> Paused:
+        return Paused(http, method, gateway.url + path, first, rest, verify=trust, **options)
+
+    return begin
 
 
 def files_under(folder: Path) -> list[str]:

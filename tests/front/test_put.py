@@ -29,9 +29,7 @@ def pieces(body: bytes, piece: int = 10_007) -> Iterator[bytes]:
 
 @pytest.mark.parametrize("known", [True, False], ids=["length", "no-length"])
 @pytest.mark.parametrize("size", SIZES)
-def test_file_of_any_size_is_stored_whole(
-    http: httpx.Client, place: str, folder: Path, size: int, known: bool
-) -> None:
+def test_file_of_any_size_is_stored_whole(http: httpx.Client, place: str, folder: Path, size: int, known: bool) -> None:
     body = body_of(size)
     stored = http.put(f"{place}/f", content=body if known else pieces(body))
     assert stored.status_code == 201
