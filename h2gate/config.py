@@ -51,9 +51,11 @@ class Settings:
     max_body: int = _setting(0, "largest body taken; 0 is no limit", "bytes")
     max_streams: int = _setting(128, "streams at once on one connection")
     stream_window: int = _setting(MIB, "window a new stream is granted", "bytes")
-    max_stream_window: int = _setting(16 * MIB, "window a stream may grow to while its path needs it", "bytes")
+    max_stream_window: int = _setting(32 * MIB, "window a stream may grow to while its path needs it", "bytes")
     window_budget: int = _setting(512 * MIB, "windows beyond the first `stream_window` of each stream, in all", "bytes")
-    idle_seconds: float = _setting(120.0, "close a connection without requests after this time")
+    idle_seconds: float = _setting(
+        120.0, "close a connection without requests, and end a request whose peer does not move, after this time"
+    )
     grace_seconds: float = _setting(30.0, "how long requests in flight may go on after SIGTERM")
     drain_bytes: int = _setting(
         4 * MIB, "body bytes taken and dropped after an early answer, before the stream is reset", "bytes"

@@ -33,7 +33,7 @@ daemon off; {user} worker_processes 1; pid {folder}/nginx.pid; error_log stderr 
 events {{ worker_connections 1024; }}
 http {{
   access_log off; client_max_body_size 0; keepalive_requests 1000000000;
-  client_body_buffer_size 512k; http2_body_preread_size 512k;
+  {tuning}
   client_body_temp_path {folder}/temp; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
   uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
   server {{
@@ -106,8 +106,10 @@ class Peer:
 
 
 @contextmanager
-def nginx(folder: Path, certificates: Certificates, *, host: str = LOOPBACK) -> Iterator[Peer]:
-    """nginx with DAV. Raises `PeerFailed`, also when there is no nginx here."""
+def nginx(
+    folder: Path, certificates: Certificates, *, host: str = LOOPBACK, tuning: str = "", name: str = "nginx"
+) -> Iterator[Peer]:
+    """nginx with DAV; `tuning` goes into its http block. Raises `PeerFailed`, also when there is no nginx here."""
     command = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if command is None:
         raise PeerFailed("nginx is not installed")
@@ -118,11 +120,18 @@ def nginx(folder: Path, certificates: Certificates, *, host: str = LOOPBACK) -> 
     user = f"user {getpass.getuser()} {grp.getgrgid(os.getgid()).gr_name};" if os.geteuid() == 0 else ""
     settings.write_text(
         NGINX.format(
-            folder=folder, data=data, host=host, port=port, user=user, cert=certificates.cert, key=certificates.key
+            folder=folder,
+            data=data,
+            host=host,
+            port=port,
+            user=user,
+            tuning=tuning,
+            cert=certificates.cert,
+            key=certificates.key,
         )
     )
     arguments = [command, "-p", str(folder), "-e", "stderr", "-c", str(settings)]
-    with _serving("nginx", arguments, folder, host, port, certificates) as peer:
+    with _serving(name, arguments, folder, host, port, certificates) as peer:
         yield peer
 
 

@@ -107,7 +107,7 @@ def shared(command: Callable[..., None]) -> Callable[..., None]:
             default=",".join(rounds.SERVERS),
             callback=_servers,
             show_default=True,
-            help="Which, in which order; `bare` is h2gate with neither digest nor fsync, which is what nginx does.",
+            help="In this order; `bare`: h2gate without digest and fsync, as nginx; `tuned`: nginx, larger buffers.",
         ),
         click.option("--folder", type=path, help="Where to store.  [default: the folder for temporary files]"),
         click.option("--json", "json_file", type=path, help="Save every sample and the summary there."),
@@ -125,19 +125,23 @@ def main() -> None:
 @main.command()
 @click.option("--size", type=Size(), default="1G", show_default=True, help="Bytes of the file.")
 @click.option(
-    "--cold", is_flag=True, help="Let the host of a virtual machine take free memory back before each upload."
+    "--memory",
+    type=click.Choice(rounds.MEMORY),
+    default="asis",
+    show_default=True,
+    help="Before each upload: nothing, fill and free as much (warm), or let a virtual machine's host take it (cold).",
 )
 @shared
-def upload(size: int, cold: bool, **asked: Any) -> None:
+def upload(size: int, memory: str, **asked: Any) -> None:
     """One large file over loopback, with curl on HTTP/2 and HTTP/1.1."""
     run = Asked(**asked)
     with run.workplace() as (place, stack):
         source = workloads.make_source(place / "source", size)
         servers = rounds.start_servers(run.servers, place, stack)
         candidates = [Candidate(peer, http) for peer in servers for http in ("2", "1.1")]
-        samples = rounds.measure(candidates, run.rounds, lambda each: rounds.put_once(each, source, cold=cold))
-        what = f"One file of {size / MIB:g} MiB over loopback{', memory cold' if cold else ''}"
-        run.conclude(what, place, {"size": size, "cold": cold}, samples)
+        samples = rounds.measure(candidates, run.rounds, lambda each: rounds.put_once(each, source, memory=memory))
+        what = f"One file of {size / MIB:g} MiB over loopback{'' if memory == 'asis' else f', memory {memory}'}"
+        run.conclude(what, place, {"size": size, "memory": memory}, samples)
 
 
 @main.command()

@@ -1,7 +1,7 @@
 """How much each stream may have under way: a window that grows while the path needs it, out of one budget.
 
-The rule is Cloudflare's and gRPC's: if a stream got more than half its window through in one turnaround, the window is
-what holds it back, so it is doubled. A turnaround is the round trip, but at least what disk and threads take.
+The rule is like Cloudflare's and gRPC's: if a stream got more than a quarter of its window through in one turnaround, the
+window will soon be what holds it back, so it is doubled. A turnaround is the round trip, but at least what disk and threads take.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Window:
             self._since, self._bytes = now, 0
         self._bytes += n_bytes
         more = min(self.size, self._max - self.size)
-        if self._bytes * 2 <= self.size or more <= 0 or not self._budget.take(more):
+        if self._bytes * 4 <= self.size or more <= 0 or not self._budget.take(more):
             return False
         self._since, self._bytes = now, 0
         self.size += more
