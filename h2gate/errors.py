@@ -48,6 +48,12 @@ class BodyCut(BadRequest):
     code, title, retry = "body_cut", "The body ended early", True
 
 
+class BodyTimeout(BodyCut):
+    """The sender had room to send and was silent for too long."""
+
+    status, code, title = 408, "body_timeout", "The body stopped coming"
+
+
 class DigestMismatch(BadRequest):
     code, title = "digest_mismatch", "The bytes do not have the digest that was sent"
 

@@ -21,6 +21,7 @@ from h2gate.config import Settings
 from h2gate.front.app import create_app
 from h2gate.gateway import Gateway, open_storage
 from h2gate.server.certificates import Certificates, ensure
+from h2gate.server.exchange import App
 from h2gate.server.worker import Worker, tls_context
 from h2gate.storage.base import Storage
 
@@ -44,6 +45,7 @@ class Served:
     worker: Worker
     gateway: Gateway
     loop: asyncio.AbstractEventLoop
+    stop: asyncio.Event
 
     @property
     def url(self) -> str:
@@ -65,10 +67,17 @@ class Served:
 
 
 class _Thread:
-    def __init__(self, settings: Settings, certificates: Certificates, make_storage: Callable[[Settings], Storage]):
+    def __init__(
+        self,
+        settings: Settings,
+        certificates: Certificates,
+        make_storage: Callable[[Settings], Storage],
+        make_app: Callable[[Gateway], App],
+    ) -> None:
         self._settings = settings
         self._certificates = certificates
         self._make_storage = make_storage
+        self._make_app = make_app
         self._ready = threading.Event()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="gateway")
@@ -83,7 +92,8 @@ class _Thread:
         return self.served
 
     def __exit__(self, *exc_info: object) -> None:
-        self.served.loop.call_soon_threadsafe(self._stop.set)
+        with contextlib.suppress(RuntimeError):  # it has ended already
+            self.served.loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(_WAIT_SECONDS)
         assert not self._thread.is_alive(), "the gateway did not stop"
         if self._failure is not None:
@@ -104,10 +114,16 @@ class _Thread:
             sock.setblocking(False)
         contexts = [tls_context(str(found.cert), str(found.key)), None]
         async with Gateway(self._settings, self._make_storage) as gateway:
-            worker = Worker(create_app(gateway), self._settings)
-            ports = [sock.getsockname()[1] for sock in sockets]
+            worker = Worker(self._make_app(gateway), self._settings)
             self.served = Served(
-                self._settings.data, found.ca, ports[0], ports[1], worker, gateway, asyncio.get_running_loop()
+                self._settings.data,
+                found.ca,
+                sockets[0].getsockname()[1],
+                sockets[1].getsockname()[1],
+                worker,
+                gateway,
+                asyncio.get_running_loop(),
+                self._stop,
             )
             await worker.serve(list(zip(sockets, contexts, strict=True)), self._ready.set, self._stop)
 
@@ -117,13 +133,17 @@ Serve = Callable[..., Served]
 
 @pytest.fixture
 def serve(tmp_path: Path, certificates: Certificates) -> Iterator[Serve]:
-    """`serve(open_storage=..., **settings)` starts a gateway in a thread; it is stopped, and checked, at the end."""
+    """`serve(open_storage=..., make_app=..., **settings)` starts a gateway in a thread; it is stopped at the end."""
     with contextlib.ExitStack() as stack:
 
-        def start(open_storage: Callable[[Settings], Storage] = open_storage, **settings: Any) -> Served:
+        def start(
+            open_storage: Callable[[Settings], Storage] = open_storage,
+            make_app: Callable[[Gateway], App] = create_app,
+            **settings: Any,
+        ) -> Served:
             settings.setdefault("data", tmp_path / "data")
             settings.setdefault("grace_seconds", 5.0)
-            return stack.enter_context(_Thread(Settings(**settings), certificates, open_storage))
+            return stack.enter_context(_Thread(Settings(**settings), certificates, open_storage, make_app))
 
         yield start
 

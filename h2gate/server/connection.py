@@ -60,7 +60,8 @@ class Connection(asyncio.BufferedProtocol):
         self._lost = False
         self._rtt = 0.0
         self._rtt_at = 0.0
-        self._idle: asyncio.TimerHandle | None = None
+        self._idle_since = 0.0
+        self._watcher: asyncio.TimerHandle | None = None
         self._closing: asyncio.TimerHandle | None = None
 
     # asyncio's side
@@ -73,7 +74,8 @@ class Connection(asyncio.BufferedProtocol):
         self._server = _address(transport.get_extra_info("sockname"))
         self._socket = transport.get_extra_info("socket")
         self._worker.connections.add(self)
-        self._restart_idle()
+        self._idle_since = self.loop.time()
+        self._watcher = self.loop.call_later(self._worker.settings.idle_seconds, self._watch)
         if self._worker.stopping:
             self.drain()
         self._flush()
@@ -152,10 +154,10 @@ class Connection(asyncio.BufferedProtocol):
         self._flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        for timer in (self._idle, self._tick, self._closing):
+        for timer in (self._watcher, self._tick, self._closing):
             if timer is not None:
                 timer.cancel()
-        self._idle = self._tick = self._closing = None
+        self._watcher = self._tick = self._closing = None
         for stream in list(self.streams.values()):
             stream.gone()
         self._lost = True
@@ -198,7 +200,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def forget(self, stream: Stream) -> None:
         if self.streams.pop(stream.id, None) is not None and not self.streams:
-            self._restart_idle()
+            self._idle_since = self.loop.time()
             self.plan_flush()
 
     # Writing
@@ -240,14 +242,21 @@ class Connection(asyncio.BufferedProtocol):
 
     # Leaving
 
-    def _restart_idle(self) -> None:
-        if self._idle is not None:
-            self._idle.cancel()
-        self._idle = self.loop.call_later(self._worker.settings.idle_seconds, self._on_idle)
-
-    def _on_idle(self) -> None:
-        if not self.streams:
+    def _watch(self) -> None:
+        """Every wait for the peer has a bound: here those of streams, and of a connection that has none."""
+        idle_seconds = pause = self._worker.settings.idle_seconds
+        if self.streams:
+            for stream in list(self.streams.values()):
+                stream.check_progress()
+            self.plan_flush()
+        elif (left := self._idle_since + idle_seconds - self.loop.time()) > 0:
+            pause = left
+        elif self._leaving:  # it does not take what it asked for
+            self._transport.abort()
+            return
+        else:
             self._leave()
+        self._watcher = self.loop.call_later(pause, self._watch)
 
     def drain(self) -> None:
         """Two phases (RFC 9113 section 6.8): announce, and when that has surely arrived, name the last stream."""

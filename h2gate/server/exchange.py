@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeAlias
 from urllib.parse import unquote
 
-from h2gate.errors import PeerGone
+from h2gate.errors import BodyTimeout, PeerGone
 from h2gate.upload import Batch
 from h2gate.wire.engine import Header
 
@@ -44,6 +44,7 @@ class Exchange(ABC):
         self._inbox_bytes = 0
         self._pulled_bytes = 0
         self._waiter: asyncio.Future[None] | None = None
+        self._waited_for: asyncio.Future[None] | None = None
         self._body_over = False
         self._head: tuple[int, list[Header]] | None = None
         self._head_sent = False
@@ -86,6 +87,13 @@ class Exchange(ABC):
         """Let the application have what there is."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    def check_progress(self) -> None:
+        """Called now and then: when the application has waited for the body since the last time, it waits in vain."""
+        waiter = self._waiter
+        if waiter is not None and waiter is self._waited_for and not (waiter.done() or self._body_over):
+            waiter.set_exception(BodyTimeout("the body stopped coming"))
+        self._waited_for = waiter
 
     # What the application calls
 
@@ -175,11 +183,9 @@ class Exchange(ABC):
             if not self.answered and not self.peer_gone:
                 log.error("%s %s: the application ended without an answer", self.method, scope["path"])
                 await self._fail()
-        except PeerGone:
-            if not self.peer_gone:
-                raise
-        except Exception:
-            log.exception("%s %s failed", self.method, scope["path"])
+        except Exception as error:
+            if not (self.peer_gone and isinstance(error, PeerGone)):
+                log.exception("%s %s failed", self.method, scope["path"])
             if not self.peer_gone:
                 await self._fail()
 

@@ -87,9 +87,11 @@ class Http1Exchange(Exchange):
         super().__init__(request.method.decode("ascii"), request.target, list(request.headers))
         self._protocol = protocol
         self._settings = protocol.worker.settings
+        self._knows_1xx = request.http_version != b"1.0"
         self._room = asyncio.Event()
         self._drained_bytes = 0
         self._tick: asyncio.TimerHandle | None = None
+        self._watcher: asyncio.TimerHandle
 
     async def handle(self, event: StreamEvent) -> None:
         """What Hypercorn's protocol tells its stream. Returns when there is room for more: that paces the sender."""
@@ -106,11 +108,19 @@ class Http1Exchange(Exchange):
             self._room.set()
 
     async def run(self, app: App, scope: Message) -> None:
-        await super().run(app, scope)
+        self._watch()
+        try:
+            await super().run(app, scope)
+        finally:
+            self._watcher.cancel()
         if not (self.request_ended or self.peer_gone):
             await self._drain()
         if not self.peer_gone:
             await self._protocol.stream_send(StreamClosed(stream_id=STREAM_ID))
+
+    def _watch(self) -> None:
+        self.check_progress()
+        self._watcher = asyncio.get_running_loop().call_later(self._settings.idle_seconds, self._watch)
 
     async def _drain(self) -> None:
         """Let the sender see the answer: closing at once would reset the connection under it."""
@@ -142,7 +152,8 @@ class Http1Exchange(Exchange):
             self.wake()
 
     async def _inform(self, status: int, headers: list[Header]) -> None:
-        await self._protocol.stream_send(Response(stream_id=STREAM_ID, headers=headers, status_code=status))
+        if self._knows_1xx:
+            await self._protocol.stream_send(Response(stream_id=STREAM_ID, headers=headers, status_code=status))
 
     async def _respond(self, status: int, headers: list[Header], data: bytes, *, last: bool) -> None:
         if self._protocol.context.terminated.is_set():
@@ -233,8 +244,10 @@ class Http1Server(TCPServer):
 
     async def protocol_send(self, event: Event) -> None:
         try:
-            await super().protocol_send(event)
-        except OSError:
+            async with asyncio.timeout(self._worker.settings.idle_seconds):
+                await super().protocol_send(event)
+        except OSError:  # a timeout is one: nothing of the answer was taken
+            self.writer.transport.abort()
             await self.protocol.handle(Closed())
 
     async def _initiate_server_close(self) -> None:

@@ -55,6 +55,7 @@ class Stream(Exchange):
         self._drained_bytes = 0
         self._drain_timer: asyncio.TimerHandle | None = None
         self._sender: asyncio.Future[None] | None = None
+        self._unsent = 0
 
     # What the connection calls
 
@@ -72,6 +73,14 @@ class Stream(Exchange):
         super().gone()
         self.sendable()
         self._over()
+
+    def check_progress(self) -> None:
+        super().check_progress()
+        unsent = self._host.engine.queued_bytes(self.id) if self._sender is not None else 0
+        if unsent and unsent == self._unsent:  # nothing of the answer was taken since the last time
+            self._host.engine.reset(self.id, ErrorCode.CANCEL)
+            self.gone()
+        self._unsent = unsent
 
     def sendable(self) -> None:
         """Bytes have left, or never will: look again."""
