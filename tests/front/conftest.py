@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 from h2gate.config import Settings
+from h2gate.front.app import create_app
 from h2gate.gateway import open_storage
 from h2gate.server.certificates import Certificates
 from tests.conftest import Served, _Thread
@@ -28,7 +29,7 @@ _NUMBERS = itertools.count()
 @pytest.fixture(scope="session")
 def gateway(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates) -> Iterator[Served]:
     settings = Settings(data=tmp_path_factory.mktemp("gateway") / "data", grace_seconds=5.0, drain_seconds=0.5)
-    with _Thread(settings, certificates, open_storage) as served:
+    with _Thread(settings, certificates, open_storage, create_app) as served:
         yield served
 
 

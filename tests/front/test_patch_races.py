@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import signal
 import socket
 from collections.abc import Callable
@@ -15,7 +14,7 @@ import httpx
 
 from h2gate.fields import digest_field
 from tests.conftest import Served, Spawn
-from tests.front.conftest import wait_until
+from tests.front.conftest import files_under, wait_until
 
 FIRST, REST = bytes(200_000), b"the rest"
 Begin = Callable[..., AbstractContextManager[Any]]
@@ -26,7 +25,7 @@ def digest_of(body: bytes) -> str:
 
 
 def grown(file: Path, size: int) -> Callable[[], bool]:
-    return lambda: os.stat(file).st_size > size
+    return lambda: file.stat().st_size > size
 
 
 def test_readers_see_the_old_file_until_an_append_is_whole(
@@ -120,13 +119,13 @@ def test_killed_gateway_shows_the_old_file_and_nothing_half_at_its_next_start(sp
         patch.sendall(b"PATCH /files/a HTTP/1.1\r\nhost: x\r\ncontent-length: 900000\r\n\r\n" + FIRST)
         put.sendall(b"PUT /files/b HTTP/1.1\r\nhost: x\r\ncontent-length: 900000\r\n\r\n" + FIRST)
         wait_until(grown(files / "a", 6), "nothing was appended")
-        wait_until(lambda: len(os.listdir(first.data / "staging")) == 1, "nothing is staged")
+        wait_until(lambda: len(files_under(first.data / "staging")) == 1, "nothing is staged")
         first.signal(signal.SIGKILL)
         first.wait()
-    assert os.stat(files / "a").st_size > 6
+    assert (files / "a").stat().st_size > 6
     again = spawn("--listen", "http://127.0.0.1:0", listen="127.0.0.1:0")
-    assert os.listdir(again.data / "staging") == []
-    assert os.listdir(files) == ["a"]
+    assert files_under(again.data / "staging") == []
+    assert files_under(files) == ["a"]
     assert (files / "a").read_bytes() == b"onetwo"
     with httpx.Client(base_url=again.urls[1]) as http:
         found = http.get("/files/a")
