@@ -1,12 +1,13 @@
 """How much each stream may have under way: a window that grows while the path needs it, out of one budget.
 
-The rule is like Cloudflare's and gRPC's: if a stream got more than a quarter of its window through in one turnaround, the
-window will soon be what holds it back, so it is doubled. A turnaround is the round trip, but at least what disk and threads take.
+The rule is like Cloudflare's and gRPC's: if a stream got more than a quarter of its window through in one turnaround,
+the window will soon be what holds it back, so it is doubled. A turnaround is the round trip, but at least what disk and
+threads take.
 """
 
 from __future__ import annotations
 
-TURNAROUND_SECONDS = 0.010
+TURNAROUND_SECONDS = 0.002
 
 
 class Budget:
