@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING, cast
 
 from h2gate.server.connection import Connection
-from h2gate.server.http1 import Http1Transport
 
 if TYPE_CHECKING:
     from h2gate.server.worker import Worker
@@ -68,7 +67,7 @@ class Doorway(asyncio.BufferedProtocol):
 
     def _to_http1(self) -> None:
         reader = asyncio.StreamReader(limit=READER_BYTES, loop=self._worker.loop)
-        protocol = Http1Transport(reader, loop=self._worker.loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=self._worker.loop)
         self._hand_over(protocol)
         if self._first:
             reader.feed_data(self._first)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import h11
 from hypercorn.asyncio.task_group import TaskGroup
@@ -58,10 +58,12 @@ class Http1Protocol(H11Protocol):
     cut: Callable[[], None]
     """Abort the connection."""
 
-    def hung_up(self) -> None:
-        """The peer sends no more, at most it still reads."""
-        if isinstance(self.stream, Http1Exchange):
+    async def input_ended(self) -> None:
+        """The peer sends no more; one that has sent a whole request may still read the answer."""
+        if isinstance(self.stream, Http1Exchange) and self.stream.request_ended:
             self.stream.hung_up()
+        else:
+            await self.handle(Closed())
 
     async def _check_protocol(self, event: h11.Request) -> None:
         return
@@ -115,7 +117,9 @@ class Http1Exchange(Exchange):
             self._watcher.cancel()
         if not (self.request_ended or self.peer_gone):
             await self._drain()
-        if not self.peer_gone:
+        if self.peer_hung_up:
+            await self._protocol.send(Closed())
+        elif not self.peer_gone:
             await self._protocol.stream_send(StreamClosed(stream_id=STREAM_ID))
 
     def _watch(self) -> None:
@@ -173,22 +177,6 @@ class Http1Exchange(Exchange):
         self._protocol.cut()
 
 
-class Http1Transport(asyncio.StreamReaderProtocol):
-    """Tells at once that the peer hung up: Hypercorn does not read while a request is being answered."""
-
-    hung_up: Callable[[], None] | None = None
-
-    def eof_received(self) -> bool | None:
-        if self.hung_up is not None:
-            self.hung_up()
-        return super().eof_received()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self.hung_up is not None:
-            self.hung_up()
-        super().connection_lost(exc)
-
-
 class Http1Server(TCPServer):
     """Hypercorn's connection, with our protocol, a larger read, and an end that is bounded and quiet."""
 
@@ -203,6 +191,7 @@ class Http1Server(TCPServer):
             writer,
         )
         self._worker = worker
+        self._protocol: Http1Protocol
 
     async def run(self) -> None:
         sock = self.writer.get_extra_info("socket")
@@ -211,7 +200,7 @@ class Http1Server(TCPServer):
             server = parse_socket_addr(sock.family, sock.getsockname())
             async with TaskGroup(self.loop) as tasks:
                 self._task_group = tasks
-                self.protocol = self._protocol(tasks, client, server)  # type: ignore[assignment]
+                self.protocol = self._protocol = self._make_protocol(tasks, client, server)  # type: ignore[assignment]
                 await self.idle_task.restart(tasks, self._idle_timeout)
                 await self._read_data()
                 await self.idle_task.stop()  # or the group would wait for it
@@ -223,7 +212,7 @@ class Http1Server(TCPServer):
         finally:
             await self._close()
 
-    def _protocol(
+    def _make_protocol(
         self, tasks: TaskGroup, client: tuple[str, int] | None, server: tuple[str, int] | None
     ) -> Http1Protocol:
         is_tls = self.writer.get_extra_info("ssl_object") is not None
@@ -233,14 +222,13 @@ class Http1Server(TCPServer):
         protocol.worker = self._worker
         protocol.connection = _Parser(h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size)
         protocol.cut = self.writer.transport.abort
-        cast(Http1Transport, self.writer.transport.get_protocol()).hung_up = protocol.hung_up
         return protocol
 
     async def _read_data(self) -> None:
         with suppress(OSError):  # a reset is an end like any other
             while data := await self.reader.read(READ_BYTES):
                 await self.protocol.handle(RawData(data))
-        await self.protocol.handle(Closed())
+        await self._protocol.input_ended()
 
     async def protocol_send(self, event: Event) -> None:
         try:

@@ -108,11 +108,12 @@ class RawClient:
         flags = ["END_HEADERS", "END_STREAM"] if end else ["END_HEADERS"]
         return HeadersFrame(stream_id, self._encoder.encode(list(fields)), flags=flags)
 
-    def open_raw(self, fields: Iterable[tuple[str, str]], *, end: bool = False) -> int:
-        """A request with exactly these fields; its stream id."""
+    def open_raw(self, fields: Iterable[tuple[str, str]], *, end: bool = False, then: bytes | None = None) -> int:
+        """A request with exactly these fields, and `then` a whole body in the same write; its stream id."""
         stream_id, self._next_id = self._next_id, self._next_id + 2
         self.answers[stream_id].granted = self.settings.get(SettingsFrame.INITIAL_WINDOW_SIZE, 65535)
-        self.write(self.headers(stream_id, fields, end=end))
+        body = [] if then is None else [DataFrame(stream_id, then, flags=["END_STREAM"])]
+        self.write(self.headers(stream_id, fields, end=end), *body)
         return stream_id
 
     def open(self, method: str, path: str, *fields: tuple[str, str], end: bool = False) -> int:
