@@ -1,7 +1,7 @@
 """`multipart/form-data` (RFC 7578), parsed while it streams: each file is a body that is pulled, stored like any other.
 
-Werkzeug's decoder finds the boundaries; it never holds more than what one pull brought. Files are stored one after the
-other, as they come; what was stored before the form broke stays, and the answer tells which.
+Files are stored one after the other, as they come; what was stored before the form broke stays, and the answer tells
+which. No more is held than what one pull brought.
 """
 
 from __future__ import annotations
@@ -9,17 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.http import parse_options_header
-from werkzeug.sansio import multipart
 
 from h2gate.errors import BadForm, BodyCut, UnsupportedMediaType
+from h2gate.front.multipart import Content, End, Head, Splitter
 from h2gate.upload import Batch, Body
 
-MAX_PARTS = 10_000
 MAX_FIELDS_BYTES = 65536
-MAX_PART_HEADER_BYTES = 8192
-_MAX_HELD_BYTES = 65536
 
 
 @dataclass(slots=True)
@@ -53,7 +49,7 @@ class PartBody:
 
 
 class Form:
-    """Walks the parts of a form: `async for part in form`."""
+    """Walks the files of a form with `next_part`."""
 
     def __init__(self, body: Body, content_type: str) -> None:
         media_type, options = parse_options_header(content_type)
@@ -63,7 +59,9 @@ class Form:
         if not boundary.isascii() or not 1 <= len(boundary) <= 70:
             raise BadForm("the form has no boundary (RFC 2046 section 5.1.1)")
         self._body = body
-        self._decoder = multipart.MultipartDecoder(boundary.encode(), None, max_parts=MAX_PARTS)
+        self._splitter = Splitter(boundary.encode())
+        self._chunks: list[bytes] = []
+        """Of the last pull, in the opposite order; not yet looked at."""
         self._body_over = False
         self._fields_bytes = 0
         self.fields: dict[str, str] = {}
@@ -71,29 +69,29 @@ class Form:
 
     async def next_part(self) -> Part | None:
         """The next file, None at the end of the form. Raises `BadForm`, and whatever the body raises."""
-        while self._decoder.state is not multipart.State.EPILOGUE:
-            event = await self._event()
-            if isinstance(event, multipart.Field):
-                self.fields[event.name or ""] = await self._field(event.name or "")
-            elif isinstance(event, multipart.File):
-                return Part(event.name or "", event.filename, _headers(event), PartBody(self))
-        await self._drop_rest()
+        while not isinstance(event := await self._event(), End):
+            if not isinstance(event, Head):
+                raise ValueError("the part before was not pulled to its end")
+            options = _disposition(event)
+            name = options.get("name", "")
+            if "filename" in options:
+                return Part(name, options["filename"], event.headers, PartBody(self))
+            self.fields[name] = await self._field(name)
+        while not self._body_over:  # the epilogue says nothing (RFC 2046 section 5.1.1)
+            self._body_over = (await self._body.pull()).last
         return None
 
     async def pull_part(self) -> Batch:
         """More of the part that is open; what one pull of the request's body brought of it."""
         chunks: list[bytes] = []
-        while True:
-            event = await self._event() if not chunks else self._ready()
-            if isinstance(event, multipart.Data):
-                if event.data:
-                    chunks.append(bytes(event.data))
-                if not event.more_data:
-                    return Batch(chunks, sum(map(len, chunks)), True)
-            elif chunks:
-                return Batch(chunks, sum(map(len, chunks)), False)
-            else:
-                raise BadForm("a part of the form does not end")
+        event: object = await self._event()
+        while isinstance(event, Content):
+            if event.data:
+                chunks.append(event.data)
+            if event.last:
+                break
+            event = self._ready()
+        return Batch(chunks, sum(map(len, chunks)), isinstance(event, Content))
 
     async def _field(self, name: str) -> str:
         value = b""
@@ -107,38 +105,27 @@ class Form:
             if batch.last:
                 return value.decode("utf-8", "replace")
 
-    async def _event(self) -> multipart.Event:
-        """The decoder's next event; pulls until there is one."""
+    async def _event(self) -> Head | Content | End:
+        """What comes next; pulls until that is known."""
         while (event := self._ready()) is None:
             if self._body_over:
                 raise BodyCut("the form ends before its last boundary")
             batch = await self._body.pull()
             self._body_over = batch.last
-            self._decoder.receive_data(b"".join(batch.chunks))
-            if len(self._decoder.buffer) > _MAX_HELD_BYTES + batch.n_bytes:
-                raise BadForm(f"the form has {_MAX_HELD_BYTES} bytes that are in no part, or in one part's header")
+            self._chunks = list(reversed(batch.chunks))
         return event
 
-    def _ready(self) -> multipart.Event | None:
-        try:
-            event = self._decoder.next_event()
-        except (ValueError, AttributeError, RequestEntityTooLarge) as error:
-            raise BadForm(f"the form cannot be understood: {error}") from error
-        if isinstance(event, (multipart.File, multipart.Field)):
-            _check_header(event)
-        return None if isinstance(event, multipart.NeedData) else event
-
-    async def _drop_rest(self) -> None:
-        """The epilogue says nothing (RFC 2046 section 5.1.1)."""
-        while not self._body_over:
-            self._body_over = (await self._body.pull()).last
+    def _ready(self) -> Head | Content | End | None:
+        """What comes next, as far as the last pull tells."""
+        while (event := self._splitter.next()) is None and self._chunks:
+            self._splitter.feed(self._chunks.pop())
+        return event
 
 
-def _check_header(part: multipart.File | multipart.Field) -> None:
-    if sum(len(name) + len(value) for name, value in part.headers) > MAX_PART_HEADER_BYTES:
-        raise BadForm(f"a part's header has more than {MAX_PART_HEADER_BYTES} bytes")
-
-
-def _headers(part: multipart.File) -> dict[str, str]:
-    """The part's fields as a request's are: each character a byte."""
-    return {name.lower(): value.encode().decode("latin1") for name, value in part.headers}
+def _disposition(part: Head) -> dict[str, str]:
+    """The parameters of the part's Content-Disposition, which is UTF-8 (RFC 7578 section 5.1)."""
+    try:
+        value = part.headers["content-disposition"].encode("latin1").decode()
+    except (KeyError, UnicodeDecodeError):
+        raise BadForm("a part's Content-Disposition is missing or not UTF-8") from None
+    return parse_options_header(value)[1]

@@ -89,7 +89,9 @@ def test_symbolic_link_is_followed_for_nobody(
     form = b"--b\r\ncontent-disposition: form-data; name=f; filename=link\r\n\r\nx\r\n--b--\r\n"
     if method == "POST":
         path = f"{place}/" if to == "file" else f"{place}/link/"
-XX    if method == "POST":
+    headers = FORM if method == "POST" else {}
+    answer = http.request(method, path, content=form if method[0] == "P" else None, headers=headers)
+    if method == "POST":
         assert answer.status_code == 207
         assert [(each["status"], each["code"]) for each in answer.json()["files"]] == [(400, "bad_path")]
     else:
