@@ -48,6 +48,7 @@ class Settings:
     )
     direct_io: bool = _setting(True, "write large bodies past the page cache where the file system can")
 
+    engine: str = _setting("nghttp2", "HTTP/2 engine: nghttp2, or reference (h2; slower, for comparison)")
     max_body: int = _setting(0, "largest body taken; 0 is no limit", "bytes")
     max_streams: int = _setting(128, "streams at once on one connection")
     stream_window: int = _setting(MIB, "window a new stream is granted", "bytes")
@@ -122,7 +123,7 @@ def _convert(name: str, value: Any, place: str) -> Any:
             )
         if kind.startswith("Path"):
             return Path(value)
-        return {"int": int, "float": float}[kind](value)
+        return {"int": int, "float": float, "str": str}[kind](value)
     except (ValueError, TypeError, KeyError) as error:
         raise ConfigError(f"{place}: {value!r} is not a {kind}") from error
     except ConfigError as error:
@@ -132,6 +133,8 @@ def _convert(name: str, value: Any, place: str) -> Any:
 def _check(settings: Settings) -> None:
     if (settings.cert is None) != (settings.key is None):
         raise ConfigError("--cert and --key go together")
+    if settings.engine not in ("nghttp2", "reference"):
+        raise ConfigError("--engine is nghttp2 or reference")
     if settings.workers < 1:
         raise ConfigError("--workers must be at least 1")
     if not 65535 <= settings.stream_window <= settings.max_stream_window < 2**31:

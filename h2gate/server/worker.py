@@ -29,6 +29,7 @@ from h2gate.server.http1 import Http1Server
 from h2gate.wire.credit import Budget
 from h2gate.wire.engine import Engine, EngineSettings, Header, Role
 from h2gate.wire.nghttp2 import Nghttp2Engine
+from h2gate.wire.reference import ReferenceEngine
 
 log = logging.getLogger("h2gate.server")
 
@@ -40,12 +41,13 @@ _CUT_SECONDS = 2.0
 _FOREVER = 2**62
 
 
+ENGINES: dict[str, Callable[[Role, EngineSettings], Engine]] = {"nghttp2": Nghttp2Engine, "reference": ReferenceEngine}
+
+
 class Worker:
     """Serves `app` until told to stop."""
 
-    def __init__(
-        self, app: App, settings: Settings, make_engine: Callable[[Role, EngineSettings], Engine] = Nghttp2Engine
-    ):
+    def __init__(self, app: App, settings: Settings):
         self.app = app
         self.settings = settings
         self.loop = asyncio.get_running_loop()
@@ -59,7 +61,7 @@ class Worker:
         self.context = WorkerContext(None)
         self.wrapped_app = ASGIWrapper(app)
         self.lifespan_state: dict[str, Any] = {}
-        self._make_engine = make_engine
+        self._make_engine = ENGINES[settings.engine]
         self._http1: set[asyncio.Task[None]] = set()
         self._date = (0, (b"date", b""))
 
