@@ -176,6 +176,9 @@ class Connection(asyncio.BufferedProtocol):
         if len(self._tasks) >= 2 * settings.max_streams:  # streams reset by the peer whose work is not done yet
             self.engine.reset(stream_id, ErrorCode.REFUSED_STREAM)
             return
+        if sum(len(name) + len(value) + 32 for name, value in request.headers) > self._worker.max_header_list_bytes:
+            self._refuse_header(request)
+            return
         pseudo = {name: value for name, value in request.headers if name.startswith(b":")}
         headers = [field for field in request.headers if not field[0].startswith(b":")]
         if b":authority" in pseudo:
@@ -192,6 +195,13 @@ class Connection(asyncio.BufferedProtocol):
         task = self.loop.create_task(stream.run(self._worker.app, scope))
         self._tasks.add(task)
         task.add_done_callback(self._task_ended)
+
+    def _refuse_header(self, request: Headers) -> None:
+        """RFC 6585 section 5; the stream is over, whatever it still sends."""
+        head = [(b":status", b"431"), (b"content-length", b"0"), self.date_field()]
+        self.engine.respond(request.stream_id, head, end_stream=True)
+        if not request.end_stream:
+            self.engine.reset(request.stream_id, ErrorCode.NO_ERROR)
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

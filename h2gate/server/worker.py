@@ -35,6 +35,7 @@ log = logging.getLogger("h2gate.server")
 
 READ_BYTES = 256 << 10
 FRAME_BYTES = 64 << 10
+HEADER_LIST_BYTES = 32 << 10
 BACKLOG = 1024
 _HANDSHAKE_SECONDS = 10.0
 _CUT_SECONDS = 2.0
@@ -56,6 +57,7 @@ class Worker:
         self.budget = Budget(settings.window_budget)
         self.doorways: set[Doorway] = set()
         self.connections: set[Connection] = set()
+        self.max_header_list_bytes = HEADER_LIST_BYTES
         self.stopping = False
         self.config = _config(settings)
         self.context = WorkerContext(None)
@@ -69,7 +71,10 @@ class Worker:
         """A fresh engine for a connection that has chosen HTTP/2."""
         settings = self.settings
         promised = EngineSettings(
-            max_streams=settings.max_streams, stream_window=settings.stream_window, max_frame_bytes=FRAME_BYTES
+            max_streams=settings.max_streams,
+            stream_window=settings.stream_window,
+            max_frame_bytes=FRAME_BYTES,
+            max_header_list_bytes=self.max_header_list_bytes,
         )
         return self._make_engine(Role.SERVER, promised)
 

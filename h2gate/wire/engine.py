@@ -47,9 +47,12 @@ class EngineSettings:
     """What this end promises and enforces. Sizes in bytes."""
 
     max_streams: int = 128
+    """Streams the peer may have open at once; one more is refused (REFUSED_STREAM) and not told of."""
     stream_window: int = 1 << 20
     max_frame_bytes: int = 16384
     max_header_list_bytes: int = 32768
+    """Promised to the peer (RFC 9113 section 6.5.2). A somewhat longer list is still told, to be answered with 431; a
+    much longer one is a connection error."""
     max_resets: tuple[int, int] = (1000, 33)
     """Token bucket (burst, per second) for RST_STREAM from the peer."""
 
@@ -97,7 +100,8 @@ class Trailers:
 @dataclass(slots=True)
 class Reset:
     """The stream is over before both sides ended it: by the peer's RST_STREAM, or because the engine found a stream
-    error and reset it itself (`remote` is False then). Comes at most once a stream, never for our own `reset`."""
+    error and reset it itself (`remote` is False then), or, on the client, because the peer's GOAWAY leaves it out
+    (REFUSED_STREAM, `remote` False). Comes at most once a stream, never for our own `reset`."""
 
     stream_id: int
     code: int

@@ -37,6 +37,13 @@ P = ParamSpec("P")
 _LATE = (ngh2.StreamUnavailableError, ngh2.ConnectionStateError, ngh2.ConnectionClosingError)
 """What ngh2 raises for a call about a stream or a connection that the peer has just ended."""
 
+_EXCESS_STREAMS = 1024
+"""nghttp2 ends the connection for one stream too many; RFC 9113 section 5.1.2 wants that stream refused. So it enforces
+more than is promised, and the streams in between are refused here."""
+
+_EXCESS_HEADERS = 4
+"""Likewise for header lists: it keeps up to so many times what is promised, and whoever serves may answer 431."""
+
 _AHEAD = 1 << 16
 """How many bytes of answers `receive` serialises at most."""
 
@@ -50,7 +57,7 @@ class Nghttp2Engine:
             ngh2.Role.SERVER if self._server else ngh2.Role.CLIENT,
             ngh2.Configuration(
                 auto_window_update=False,
-                max_inbound_header_list_size=settings.max_header_list_bytes,
+                max_inbound_header_list_size=_EXCESS_HEADERS * settings.max_header_list_bytes,
                 stream_reset_rate_limit=settings.max_resets,
             ),
         )
@@ -61,6 +68,10 @@ class Nghttp2Engine:
         """The peer's SETTINGS so far."""
         self._peer_max_streams = 100  # nghttp2 assumes so until the first ones are here
         self._last_stream_id = 0
+        self._max_streams = settings.max_streams
+        self._refusals_left = settings.max_resets[0]
+        self._refused: set[int] = set()
+        """Streams refused for being too many, until nghttp2 has closed them."""
         self._left = False
         self._early: list[Event] = []
         """Events found outside `receive`; it gives them out first."""
@@ -68,16 +79,19 @@ class Nghttp2Engine:
         """Frames serialised inside `receive`; `data_to_send` gives them out first."""
         self._last_words: bytes | None = None
         """The GOAWAY of a connection error that ngh2 found; empty once it was handed out."""
+        enforced = min(settings.max_streams + _EXCESS_STREAMS, MAX_WINDOW)
         connection.initiate_connection(
             {
                 ngh2.Setting.ENABLE_PUSH: 0,
-                ngh2.Setting.MAX_CONCURRENT_STREAMS: settings.max_streams,
+                ngh2.Setting.MAX_CONCURRENT_STREAMS: enforced,
                 ngh2.Setting.INITIAL_WINDOW_SIZE: settings.stream_window,
                 ngh2.Setting.MAX_FRAME_SIZE: settings.max_frame_bytes,
                 ngh2.Setting.MAX_HEADER_LIST_SIZE: settings.max_header_list_bytes,
             }
         )
         connection.set_local_window_size(MAX_WINDOW)
+        if self._server:
+            self._ready = _promising(connection.data_to_send(), enforced, settings.max_streams)
 
     @property
     def done(self) -> bool:
@@ -93,9 +107,9 @@ class Nghttp2Engine:
         connection = self._connection
         try:
             connection.receive_data(data)
-            if not self._ready and connection.want_write:
+            if len(self._ready) < _AHEAD and connection.want_write:
                 # ngh2 tells of a stream error only once its RST_STREAM is serialised, and the peer may stay silent.
-                self._ready = connection.data_to_send(_AHEAD)
+                self._ready += connection.data_to_send(_AHEAD)
         except ngh2.ConnectionProtocolError as error:
             calm = isinstance(error, ngh2.DenialOfServiceError)
             code = ErrorCode.ENHANCE_YOUR_CALM if calm else ErrorCode.PROTOCOL_ERROR
@@ -109,7 +123,10 @@ class Nghttp2Engine:
     def _collect(self, events: list[Event]) -> None:
         for event in self._connection.events():
             if type(event) is ngh2.DataReceived:  # nearly all of them; the rest may take its time
-                events.append(Data(event.stream_id, event.data, event.end_stream))
+                if self._refused and event.stream_id in self._refused:
+                    self.credit(event.stream_id, len(event.data))
+                else:
+                    events.append(Data(event.stream_id, event.data, event.end_stream))
             else:
                 self._translate(event, events)
 
@@ -117,18 +134,23 @@ class Nghttp2Engine:
         match event:
             case ngh2.RequestReceived(stream_id, headers, end_stream):
                 self._last_stream_id = stream_id
-                self._live[stream_id] = self._stream_window
-                events.append(Headers(stream_id, headers, end_stream))
+                if len(self._live) >= self._max_streams:
+                    self._refuse(stream_id)
+                else:
+                    self._live[stream_id] = self._stream_window
+                    events.append(Headers(stream_id, headers, end_stream))
             case ngh2.ResponseReceived(stream_id, headers, end_stream):
                 events.append(Headers(stream_id, headers, end_stream))
             case ngh2.InformationalResponseReceived(stream_id, headers):
                 events.append(Informational(stream_id, headers))
             case ngh2.TrailersReceived(stream_id, headers):
-                events.append(Trailers(stream_id, headers))
+                if stream_id not in self._refused:
+                    events.append(Trailers(stream_id, headers))
             case ngh2.StreamReset(stream_id, error_code):
                 if self._live.pop(stream_id, None) is not None:
                     events.append(Reset(stream_id, error_code, remote=True))
             case ngh2.StreamClosed(stream_id, error_code, local_error):
+                self._refused.discard(stream_id)
                 known = self._live.pop(stream_id, None) is not None
                 if known and (error_code or local_error is not None):
                     events.append(Reset(stream_id, error_code, remote=False))
@@ -145,6 +167,16 @@ class Nghttp2Engine:
                 events.append(Pong(opaque_data))
             case ngh2.GoAwayReceived(last_stream_id, error_code, _):
                 events.append(GoAway(last_stream_id, error_code))
+
+    def _refuse(self, stream_id: int) -> None:
+        """A stream too many: nothing was done for it, so it may be sent again."""
+        self._refused.add(stream_id)
+        self._refusals_left -= 1
+        if self._refusals_left < 0:
+            self._last_words = _goaway_frame(self._last_stream_id, ErrorCode.ENHANCE_YOUR_CALM, "too many streams")
+            return
+        with suppress(*_LATE):
+            self._connection.reset_stream(stream_id, ErrorCode.REFUSED_STREAM)
 
     def data_to_send(self, max_bytes: int = 1 << 18) -> bytes:
         if self._ready:
@@ -228,6 +260,13 @@ class Nghttp2Engine:
         self._left = True
         with suppress(*_LATE):
             self._connection.send_goaway(code)
+
+
+def _promising(greeting: bytes, enforced: int, promised: int) -> bytes:
+    """The first frames with what is promised in the place of what nghttp2 enforces."""
+    entry = struct.Struct("!HI")
+    setting = ngh2.Setting.MAX_CONCURRENT_STREAMS
+    return greeting.replace(entry.pack(setting, enforced), entry.pack(setting, promised), 1)
 
 
 def _goaway_frame(last_stream_id: int, code: int, why: str) -> bytes:

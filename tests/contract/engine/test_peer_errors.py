@@ -95,12 +95,24 @@ def test_stream_over_the_limit_is_refused_before_our_settings_are_known(
     assert peer.feed(peer.data(1, b"fine", end_stream=True)) == [Data(1, b"fine", True)]
 
 
-def test_stream_over_the_limit_that_was_acknowledged_ends_the_connection(
-    raw: Callable[..., RawPeer], put: Fields
-) -> None:
+@pytest.mark.reference_miss("stream_over_the_limit_ends_connection")
+def test_stream_over_the_limit_that_was_acknowledged_is_refused_alone(raw: Callable[..., RawPeer], put: Fields) -> None:
     peer = raw(max_streams=1)
-    assert peer.feed(peer.headers(1, put), peer.headers(3, put)) == [Headers(1, put, False)]
-    assert resets(peer.frames()) == []
+    assert peer.feed(peer.headers(1, put), peer.headers(3, put), peer.data(3, b"late")) == [Headers(1, put, False)]
+    assert resets(peer.frames()) == [(3, ErrorCode.REFUSED_STREAM)]
+    assert peer.feed(peer.data(1, b"fine", end_stream=True)) == [Data(1, b"fine", True)]
+    peer.engine.respond(1, [(b":status", b"200")], end_stream=True)
+    peer.frames()
+    assert peer.feed(peer.headers(5, put)) == [Headers(5, put, False)]
+
+
+@pytest.mark.reference_miss("stream_over_the_limit_ends_connection")
+def test_streams_over_the_limit_without_end_end_the_connection(raw: Callable[..., RawPeer], put: Fields) -> None:
+    peer = raw(max_streams=1, max_resets=(10, 1))
+    peer.feed(*(peer.headers(stream, put) for stream in range(1, 61, 2)))
+    assert [frame.error_code for frame in peer.frames() if isinstance(frame, GoAwayFrame)] == [
+        ErrorCode.ENHANCE_YOUR_CALM
+    ]
     assert peer.engine.done
 
 
@@ -149,8 +161,8 @@ def test_data_beyond_the_stream_window_is_an_error(raw: Callable[..., RawPeer], 
     assert len(peer.side.body(1)) == 1000
 
 
-def test_header_list_over_the_limit_ends_the_connection_with_calm(raw: Callable[..., RawPeer], put: Fields) -> None:
-    peer = raw(max_header_list_bytes=4096)
+def test_header_list_far_over_the_limit_ends_the_connection_with_calm(raw: Callable[..., RawPeer], put: Fields) -> None:
+    peer = raw(max_header_list_bytes=1024)
     fields = (*put, *((b"x-%d" % n, b"v" * 100) for n in range(60)))
     assert peer.feed(peer.headers(1, fields, end_stream=True)) == []
     assert [getattr(frame, "error_code", None) for frame in peer.frames()] == [ErrorCode.ENHANCE_YOUR_CALM]
