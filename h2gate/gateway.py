@@ -54,8 +54,11 @@ async def recover(settings: Settings) -> tuple[int, int]:
 
 
 @contextmanager
-def sole_owner(data: Path) -> Iterator[None]:
-    """Hold the data folder for this gateway (all its workers). Raises `ConfigError` if another one has it."""
+def sole_owner(data: Path) -> Iterator[int]:
+    """Hold the data folder for this gateway; yields the descriptor of the lock, which its workers are to hold as well.
+
+    Raises `ConfigError` if another one has it.
+    """
     try:
         data.mkdir(parents=True, exist_ok=True)
         fd = os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -63,7 +66,7 @@ def sole_owner(data: Path) -> Iterator[None]:
         raise ConfigError(f"--data {data}: {error.strerror}") from error
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
+        yield fd
     except BlockingIOError:
         raise ConfigError(f"--data {data}: another gateway is using this folder") from None
     finally:
