@@ -105,7 +105,7 @@ class DiskStorage:
         return await self._run(self._restore, path, identity)
 
     def _restore(self, path: str, identity: Identity) -> Identity | None:
-        with suppress(NotFound, BadPath), looking_for(f"/{path}"), self._tree.file(path, os.O_RDWR) as fd:
+        with suppress(NotFound, BadPath, Conflict), looking_for(f"/{path}"), self._tree.file(path, os.O_RDWR) as fd:
             found = os.fstat(fd)
             if found.st_ino == identity.inode and found.st_size >= identity.size:
                 cut(fd, identity, fsync=self._fsync)

@@ -11,11 +11,12 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from h2gate.codec.digest import ALGORITHMS, Hashes, merged, verify
-from h2gate.errors import BadField, Conflict, NotFound, OffsetConflict
+from h2gate.errors import BadField, Conflict, GateError, NotFound, OffsetConflict
 from h2gate.fields import digests
 from h2gate.ledger.base import Ledger
 from h2gate.storage.base import Entry, Extension, Storage
@@ -77,7 +78,7 @@ class Uploads:
             await self._forget_unless_shown(path, identity, key)
             raise
         if replaced is not None:
-            await self._ledger.forget(path, replaced.inode, before=now)
+            await self._forget(path, replaced, now)
         self._remember(path, identity, hashes.running)
         return File(path, identity, upload), replaced is not None
 
@@ -88,6 +89,11 @@ class Uploads:
         file = await self.find(path)
         precondition(file)
         return file.identity if file is not None else False
+
+    async def _forget(self, path: str, gone: Identity, before: float) -> None:
+        """Remove the record of a file that is gone. Where that fails it does no harm: it is about no file."""
+        with suppress(GateError):
+            await self._ledger.forget(path, gone.inode, before=before)
 
     async def _forget_unless_shown(self, path: str, identity: Identity, key: str) -> None:
         """Remove the record of a file that was not shown, so far as is known."""
@@ -235,8 +241,7 @@ class Uploads:
         if precondition is not None:
             precondition(await self.find(path))
         now = time.time()
-        gone = await self._storage.remove(path)
-        await self._ledger.forget(path, gone.inode, before=now)
+        await self._forget(path, await self._storage.remove(path), now)
 
     async def entries(self, folder: str) -> Sequence[tuple[Entry, File | None]]:
         """The names in a folder, sorted, each file with what is known of it (None for a folder)."""

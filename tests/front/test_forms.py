@@ -6,6 +6,7 @@ import base64
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -37,7 +38,7 @@ def test_files_and_fields_of_a_form_are_stored_and_told(http: httpx.Client, plac
 
 
 def test_stock_form_of_httpx_is_stored(http: httpx.Client, place: str, folder: Path) -> None:
-    files = {"one": ("a.txt", b"text", "text/plain"), "two": ("\u00fc.bin", bytes(300_000))}
+    files: Any = {"one": ("a.txt", b"text", "text/plain"), "two": ("\u00fc.bin", bytes(300_000))}
     answer = http.post(f"{place}/", files=files, data={"k": "v"})
     assert answer.status_code == 201
     assert http.get(f"{place}/a.txt").headers["content-type"] == "text/plain"

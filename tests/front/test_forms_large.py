@@ -78,7 +78,7 @@ def test_form_cut_in_the_middle_keeps_what_was_whole_and_shows_nothing_half(
 class Pieces:
     """A body that comes in given pieces."""
 
-    length = None
+    length: int | None = None
     trailers: Sequence[tuple[bytes, bytes]] = ()
 
     def __init__(self, pieces: Sequence[bytes]) -> None:

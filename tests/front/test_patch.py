@@ -60,7 +60,7 @@ def test_patch_at_wrong_offset_is_refused_and_tells_the_offset(http: httpx.Clien
 def test_patch_with_an_offset_that_is_no_number_is_refused(http: httpx.Client, place: str, offset: str) -> None:
     http.put(f"{place}/a", content=b"12345")
     headers = {b"upload-offset": offset.encode()}
-    refused = http.patch(f"{place}/a", content=b"67", headers=headers)  # type: ignore[arg-type]
+    refused = http.patch(f"{place}/a", content=b"67", headers=headers)
     assert (refused.status_code, refused.json()["code"]) == (400, "bad_field")
 
 

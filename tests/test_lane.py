@@ -1,0 +1,160 @@
+"""Lanes and threads: every job that was given is done, in order, and its giver hears of it even when cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from h2gate.lane import Lane, Threads
+
+
+def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(20):
+            await test()
+
+    asyncio.run(bounded())
+
+
+class Work:
+    """Doubles numbers in a lane, remembering the batches; fails for negative ones. May be held up."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.go = threading.Event()
+        self.go.set()
+
+    def __call__(self, jobs: list[int]) -> list[int | BaseException]:
+        assert self.go.wait(20)
+        self.batches.append(list(jobs))
+        if 0 in jobs:
+            raise ZeroDivisionError("the whole batch")
+        return [ValueError(str(job)) if job < 0 else 2 * job for job in jobs]
+
+
+def test_jobs_of_one_turn_are_one_batch_in_their_order() -> None:
+    async def test() -> None:
+        work = Work()
+        lane: Lane[int, int] = Lane("test", work)
+        assert await asyncio.gather(*[lane.submit(job) for job in range(1, 50)]) == list(range(2, 100, 2))
+        assert work.batches == [list(range(1, 50))]
+        await lane.close()
+
+    run(test)
+
+
+def test_jobs_that_come_while_one_is_done_are_the_next_batches_of_bounded_size() -> None:
+    async def test() -> None:
+        work = Work()
+        work.go.clear()
+        lane: Lane[int, int] = Lane("test", work, max_batch=4)
+        waiting = []
+        for job in range(1, 12):
+            waiting.append(lane.submit(job))
+            await asyncio.sleep(0)  # a turn of the loop for each
+        work.go.set()
+        await asyncio.gather(*waiting)
+        assert [job for batch in work.batches for job in batch] == list(range(1, 12))
+        assert max(map(len, work.batches)) == 4
+        await lane.close()
+
+    run(test)
+
+
+def test_failed_job_fails_alone_and_a_failed_batch_fails_all_of_it_and_no_other() -> None:
+    async def test() -> None:
+        lane: Lane[int, int] = Lane("test", Work())
+        found = await asyncio.gather(*map(lane.submit, [1, -1, 2]), return_exceptions=True)
+        assert [found[0], str(found[1]), found[2]] == [2, "-1", 4]
+        found = await asyncio.gather(*map(lane.submit, [1, 0]), return_exceptions=True)
+        assert [type(each) for each in found] == [ZeroDivisionError, ZeroDivisionError]
+        assert await lane.submit(3) == 6
+        await lane.close()
+
+    run(test)
+
+
+def test_close_finishes_what_was_given_and_takes_nothing_more() -> None:
+    async def test() -> None:
+        work = Work()
+        lane: Lane[int, int] = Lane("test-close", work)
+        given = [lane.submit(job) for job in (1, 2)]
+        await lane.close()
+        assert [future.result() for future in given] == [2, 4]
+        assert "test-close" not in {thread.name for thread in threading.enumerate()}
+        with pytest.raises(RuntimeError):
+            lane.submit(3)
+
+    run(test)
+
+
+def test_cancelled_waiter_is_told_when_its_job_is_done_and_the_others_have_their_results() -> None:
+    async def test() -> None:
+        work = Work()
+        work.go.clear()
+        lane: Lane[int, int] = Lane("test", work)
+
+        async def wait(job: int) -> int:
+            return await lane.submit(job)
+
+        cancelled, other = asyncio.create_task(wait(1)), asyncio.create_task(wait(2))
+        await asyncio.sleep(0)
+        for _ in range(3):  # however often
+            cancelled.cancel()
+            await asyncio.sleep(0)
+            assert not cancelled.done()
+        work.go.set()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        assert work.batches == [[1, 2]]
+        assert await other == 4
+        await lane.close()
+
+    run(test)
+
+
+def test_threads_give_results_and_exceptions_side_by_side() -> None:
+    async def test() -> None:
+        threads = Threads("test", 2)
+        barrier = threading.Barrier(2)
+        side_by_side = [threads.submit(barrier.wait, 20) for _ in range(2)]
+        assert sorted(await asyncio.gather(*side_by_side)) == [0, 1]
+        with pytest.raises(FileNotFoundError):
+            await threads.submit(os.stat, "/nowhere/at/all")
+        await threads.close()
+        with pytest.raises(RuntimeError):
+            threads.submit(os.getpid)
+
+    run(test)
+
+
+def test_cancelled_waiter_of_a_thread_is_told_when_the_job_is_done() -> None:
+    async def test() -> None:
+        threads = Threads("test", 1)
+        go = threading.Event()
+        done: list[int] = []
+
+        def job() -> None:
+            assert go.wait(20)
+            done.append(1)
+
+        async def wait() -> None:
+            await threads.submit(job)
+
+        task = asyncio.create_task(wait())
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.sleep(0)
+        assert not task.done()
+        go.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert done == [1]
+        await threads.close()
+
+    run(test)
