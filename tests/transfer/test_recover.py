@@ -79,8 +79,8 @@ def test_staged_file_is_dropped_with_its_record_and_a_shown_one_kept(tmp_path: P
         await gateway._ledger.add(Upload(id="k", path="half", identity=Identity(inode=1, size=4, modified_ns=0)))
 
     assert after_a_start(tmp_path, before) == (1, 0)
-    assert os.listdir(tmp_path / "staging") == []
-    assert os.listdir(tmp_path / "files") == ["kept"]
+    assert not list((tmp_path / "staging").iterdir())
+    assert [each.name for each in (tmp_path / "files").iterdir()] == ["kept"]
     size, digest, known = found(tmp_path, "kept") or (0, None, False)
     assert (size, digest is not None, known) == (4, True, True)
 
@@ -91,7 +91,7 @@ def test_file_that_was_linked_but_not_yet_unstaged_keeps_its_record(tmp_path: Pa
         (tmp_path / "staging" / upload.id).hardlink_to(tmp_path / "files" / "a")
 
     assert after_a_start(tmp_path, before) == (1, 0)
-    assert os.listdir(tmp_path / "staging") == []
+    assert not list((tmp_path / "staging").iterdir())
     size, digest, known = found(tmp_path, "a") or (0, None, False)
     assert (size, digest is not None, known) == (3, True, True)
 
