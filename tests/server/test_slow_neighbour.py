@@ -9,6 +9,7 @@ from hyperframe.frame import SettingsFrame
 
 from tests.conftest import Serve
 from tests.server.conftest import Connect, Gate
+from tests.server.raw import eventually
 
 STALLED = 24 << 20
 
@@ -63,3 +64,30 @@ def test_a_hundred_stalled_uploads_are_let_in_for_their_windows_and_no_more(
         client.reset(stream)
     gate.open()
     assert client.get("/healthz").status == 200
+
+
+def test_an_upload_that_stalls_in_full_flow_stops_within_the_window_it_has_grown_to(
+    serve: Serve, connect: Connect
+) -> None:
+    gate = Gate(free_pulls=30)
+    served = serve(open_storage=gate, max_stream_window=8 << 20)
+    client = connect(served)
+    size = 64 << 20
+    body = body_of(size)
+    stream = client.open("PUT", "/files/stalled", ("content-length", str(size)))
+    while not gate.waiting or client.room(stream):
+        sent = client.answers[stream].sent
+        if room := client.room(stream):
+            client.data(stream, body[sent : sent + room])
+        client.quiet()
+    answer = client.answers[stream]
+    (inside,) = (each for connection in served.worker.connections for each in connection.streams.values())
+    window = inside._window.size
+    print(f"stalled after {answer.sent >> 20} MiB with a window of {window >> 20} MiB")
+    assert inside._inbox_bytes + inside._pulled_bytes <= window <= 8 << 20
+    assert answer.granted == answer.sent < size
+    gate.open()
+    client.push(stream, body[answer.sent :])
+    assert client.answer(stream).status == 201
+    assert served.path("stalled").read_bytes() == body
+    eventually(lambda: served.worker.budget.left == 512 << 20, "the window is given back")
