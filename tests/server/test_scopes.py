@@ -126,19 +126,18 @@ def test_as_many_streams_as_were_granted_are_served_at_once(serve: Serve, connec
     assert client.put("/files/next", b"again").status == 201
 
 
-def test_a_client_that_breaks_the_limit_it_acknowledged_loses_its_connection_only(
-    serve: Serve, connect: Connect
-) -> None:
+def test_a_stream_too_many_is_refused_and_may_be_tried_again(serve: Serve, connect: Connect) -> None:
     served = serve(max_streams=4)
-    other = connect(served)
-    upload = half_an_upload(other)
     client = connect(served)
-    for n in range(5):
-        client.open("PUT", f"/files/{n}", ("content-length", "10"))
-    client.read_to_end()
-    assert [(goaway.last_stream_id, goaway.error_code) for goaway in client.goaways] == [(7, 1)]
-    expect_unharmed(served, other, upload)
-    eventually(lambda: served.staged() == [], "nothing is left")
+    upload = half_an_upload(client)
+    others = [client.open("PUT", f"/files/{n}", ("content-length", "10")) for n in range(3)]
+    refused = client.answer(client.open("PUT", "/files/refused"))
+    assert (refused.reset, refused.status) == (7, 0)
+    for stream in others:
+        client.data(stream, bytes(10), end=True)
+        assert client.answer(stream).status == 201
+    assert client.put("/files/refused", b"again").status == 201
+    expect_unharmed(served, client, upload)
 
 
 def test_after_goaway_from_the_client_its_streams_are_finished_and_the_connection_closed(
