@@ -69,7 +69,7 @@ def test_a_hundred_stalled_uploads_are_let_in_for_their_windows_and_no_more(
 def test_an_upload_that_stalls_in_full_flow_stops_within_the_window_it_has_grown_to(
     serve: Serve, connect: Connect
 ) -> None:
-    gate = Gate(free_pulls=30)
+    gate = Gate(free_pulls=6)  # each takes a window at most: less than the body in all
     served = serve(open_storage=gate, max_stream_window=8 << 20)
     client = connect(served)
     size = 64 << 20
