@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 from markupsafe import Markup
-from quart import Quart, Response
+from quart import Quart, Response, redirect
 from quart.asgi import ASGIHTTPConnection
 from werkzeug.exceptions import HTTPException
 
@@ -76,6 +76,7 @@ def create_app(gateway: Gateway) -> Gate:
     app.gateway = gateway
     app.config["RESPONSE_TIMEOUT"] = None
     app.add_url_rule("/", "front_page", _front_page)
+    app.add_url_rule("/files", "files", lambda: redirect("/files/", 301))
     app.add_url_rule("/healthz", "healthz", _healthz)
     app.add_url_rule("/readyz", "readyz", lambda: _readyz(gateway))
     app.register_error_handler(HTTPException, _http_error)

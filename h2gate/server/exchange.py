@@ -236,6 +236,14 @@ def _lowered(headers: Sequence[tuple[bytes, bytes]]) -> list[Header]:
     return [(bytes(name).lower(), bytes(value)) for name, value in headers]
 
 
+def _origin_form(target: bytes) -> bytes:
+    """A target in absolute form (RFC 9112 section 3.2.2) without scheme and authority; any other as it is."""
+    if not target.lower().startswith((b"http://", b"https://")):
+        return target
+    _, slash, path = target.partition(b"//")[2].partition(b"/")
+    return slash + path or b"/"
+
+
 def scope_of(
     exchange: Exchange,
     *,
@@ -246,7 +254,7 @@ def scope_of(
     server: tuple[str, int] | None,
 ) -> Message:
     """The ASGI connection scope of a request."""
-    path, _, query = exchange.target.partition(b"?")
+    path, _, query = _origin_form(exchange.target).partition(b"?")
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.4"},

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from pathlib import Path
 
 import httpx
 import pytest
+
+from tests.conftest import Served
 
 HTML = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 NAMES = [
@@ -162,3 +165,16 @@ def test_options_tells_methods_and_patch_types(http: httpx.Client, place: str) -
     assert (found.status_code, found.content) == (204, b"")
     assert {"GET", "HEAD", "PUT", "PATCH", "POST", "DELETE", "OPTIONS"} == set(found.headers["allow"].split(", "))
     assert "application/octet-stream" in found.headers["accept-patch"]
+
+
+def test_the_root_without_its_slash_is_redirected_to(http: httpx.Client) -> None:
+    answer = http.get("/files")
+    assert (answer.status_code, answer.headers["location"]) == (301, "/files/")
+
+
+def test_target_in_absolute_form_is_the_same_file(gateway: Served) -> None:
+    with socket.create_connection(("127.0.0.1", gateway.plain_port), 10) as peer:
+        peer.sendall(b"GET http://127.0.0.1/files/ HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n")
+        answer = b"".join(iter(lambda: peer.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b'"path": ""' in answer
