@@ -99,7 +99,7 @@ class Http1Exchange(Exchange):
         """What Hypercorn's protocol tells its stream. Returns when there is room for more: that paces the sender."""
         if isinstance(event, Body):
             self.arrived(bytes(event.data))
-            while self._inbox_bytes >= INBOX_BYTES and not self.peer_gone:
+            while (self._inbox_bytes >= INBOX_BYTES or self._is_drained()) and not self.peer_gone:
                 self._room.clear()
                 await self._room.wait()
         elif isinstance(event, EndBody):
@@ -126,15 +126,17 @@ class Http1Exchange(Exchange):
         self.check_progress()
         self._watcher = asyncio.get_running_loop().call_later(self._settings.idle_seconds, self._watch)
 
+    def _is_drained(self) -> bool:
+        return self.answered and self._drained_bytes > self._settings.drain_bytes
+
     async def _drain(self) -> None:
-        """Let the sender see the answer: closing at once would reset the connection under it."""
-        try:
+        """Let the sender see the answer: closing at once would reset the connection under it. When `drain_bytes` are
+        dropped nothing more is read, which makes a sender look that never stopped to."""
+        with suppress(TimeoutError):
             async with asyncio.timeout(self._settings.drain_seconds):
-                while not (self.request_ended or self.peer_gone or self._drained_bytes > self._settings.drain_bytes):
+                while not (self.request_ended or self.peer_gone):
                     self._room.clear()
                     await self._room.wait()
-        except TimeoutError:
-            return
 
     def _fair_bytes(self) -> int:
         return _FAIR_BYTES

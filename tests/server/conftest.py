@@ -109,13 +109,15 @@ def gate(request: pytest.FixtureRequest) -> Gate:
 class FullBody(PassedOn):
     async def pull(self) -> Batch:
         batch = await super().pull()
-        if not batch.last:
+        if batch.n_bytes > FullStorage.ROOM or not batch.last:
             raise StorageFull("no space left, says the test")
         return batch
 
 
 class FullStorage(DiskStorage):
-    """No space for any body that needs more than one pull."""
+    """No space for any body that is not small."""
+
+    ROOM = 128 << 10
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings.data)

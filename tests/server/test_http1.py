@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import select
 import socket
 from collections.abc import Iterator
 
@@ -10,12 +11,12 @@ import pytest
 
 from tests.conftest import Serve, Served
 from tests.server.conftest import Connect
-from tests.server.raw import eventually
+from tests.server.raw import RawClient, eventually
 
 
 @pytest.fixture
 def served(serve: Serve) -> Served:
-    return serve(drain_seconds=0.5)
+    return serve(drain_seconds=0.8)
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ def test_after_an_early_answer_with_a_short_rest_the_connection_is_used_again(
 
 
 @pytest.mark.parametrize("cleartext", [False, True], ids=["tls", "cleartext"])
-def test_an_early_answer_to_an_endless_body_is_readable_before_the_connection_closes(
+def test_an_early_answer_to_an_endless_body_is_readable_after_the_connection_closed(
     served: Served, connect: Connect, cleartext: bool
 ) -> None:
     client = connect(served, http1=True, cleartext=cleartext)
@@ -96,6 +97,22 @@ def test_an_early_answer_to_an_endless_body_is_readable_before_the_connection_cl
             sent += 1 << 18
     print(f"{sent >> 20} MiB were taken before the connection closed")
     assert sent < 64 << 20
+    expect_not_found(client)
+
+
+def test_a_sender_is_stopped_before_its_connection_is_closed(serve: Serve, connect: Connect) -> None:
+    """So that one which looks for an answer only when it cannot send finds it."""
+    client = connect(serve(drain_seconds=30), http1=True, cleartext=True)
+    client.sock.sendall(b"PATCH /files/missing HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100000000000\r\n\r\n")
+    sent = 0
+    while select.select([], [client.sock], [], 1)[1]:
+        sent += client.sock.send(bytes(1 << 12))
+        assert sent < 64 << 20
+    assert sent > 4 << 20
+    expect_not_found(client)
+
+
+def expect_not_found(client: RawClient) -> None:
     answer = client.sock.recv(1 << 16)
     while b"}" not in answer:
         answer += client.sock.recv(1 << 16)
