@@ -117,7 +117,10 @@ class Http1Exchange(Exchange):
             self._watcher.cancel()
         if not (self.request_ended or self.peer_gone):
             await self._drain()
-        if self.peer_hung_up:
+        if self._is_drained() and not self.request_ended:
+            self._protocol.cut()  # with TLS, a close would go on reading
+            await self.handle(StreamClosed(stream_id=STREAM_ID))
+        elif self.peer_hung_up:
             await self._protocol.send(Closed())
         elif not self.peer_gone:
             await self._protocol.stream_send(StreamClosed(stream_id=STREAM_ID))

@@ -98,6 +98,7 @@ def test_an_early_answer_to_an_endless_body_is_readable_after_the_connection_clo
     print(f"{sent >> 20} MiB were taken before the connection closed")
     assert sent < 64 << 20
     expect_not_found(client)
+    eventually(lambda: not served.worker._http1, "nothing is left of the connection")
 
 
 def test_a_sender_is_stopped_before_its_connection_is_closed(serve: Serve, connect: Connect) -> None:
