@@ -42,11 +42,16 @@ class Window:
 
     def grown(self, n_bytes: int, now: float, round_trip: float) -> bool:
         """Count `n_bytes` that were consumed at `now`; True if `size` was doubled. Times in seconds."""
-        if now - self._since > max(round_trip, TURNAROUND_SECONDS):
-            self._since, self._bytes = now, 0
+        turnaround = max(round_trip, TURNAROUND_SECONDS)
+        elapsed = now - self._since
         self._bytes += n_bytes
+        pace: float = self._bytes
+        """Bytes in one turnaround."""
+        if elapsed > turnaround:
+            pace *= turnaround / elapsed
+            self._since, self._bytes = now, 0
         more = min(self.size, self._max - self.size)
-        if self._bytes * 4 <= self.size or more <= 0 or not self._budget.take(more):
+        if pace * 4 <= self.size or more <= 0 or not self._budget.take(more):
             return False
         self._since, self._bytes = now, 0
         self.size += more

@@ -41,7 +41,7 @@ def test_a_slow_sender_keeps_its_first_window() -> None:
 def test_a_pause_does_not_count_as_pace() -> None:
     window = Window(MIB, 64 * MIB, Budget(1000 * MIB))
     for n in range(100):
-        assert not window.grown(200 * KIB, 100.0 + n * 10 * ROUND_TRIP, ROUND_TRIP)
+        assert not window.grown(900 * KIB, 100.0 + n * 10 * ROUND_TRIP, ROUND_TRIP)
 
 
 def test_a_window_stops_at_its_largest_size_even_if_that_is_no_double() -> None:
