@@ -139,7 +139,7 @@ def test_raw_bytes_beyond_ascii_in_the_target_are_no_server_error(
 
 
 def test_path_outside_of_the_files_is_not_found_whatever_its_bytes(http: httpx.Client) -> None:
-    for target in (b"/%ff", b"/files", b"/FILES/a", b"/x/../files/a", b"/%66iles/a"):
+    for target in (b"/%ff", b"/filesystem", b"/FILES/a", b"/x/../files/a", b"/%66iles/a"):
         found = http.request("GET", "/", extensions={"target": target})
         assert (found.status_code, found.json()["code"]) == (404, "not_found"), target
 
