@@ -175,12 +175,15 @@ async def test_certificate_of_a_stranger_is_refused_for_good(tls: Tls) -> None:
 
 
 async def test_peer_that_sends_no_settings_is_a_connect_timeout(tls: Tls) -> None:
-    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=tls.server)
+    writers: list[asyncio.StreamWriter] = []  # one that nobody holds would be closed
+    server = await asyncio.start_server(lambda _, writer: writers.append(writer), "127.0.0.1", 0, ssl=tls.server)
     port = server.sockets[0].getsockname()[1]
     transport = Transport(verify=tls_context(ca_files=(str(tls.ca),)))
     async with server, httpx.AsyncClient(transport=transport, timeout=0.5) as client:
         with pytest.raises(httpx.ConnectTimeout):
             await client.get(f"https://127.0.0.1:{port}/")
+        for writer in writers:
+            writer.transport.abort()
 
 
 async def test_client_closed_with_uploads_in_flight_fails_them_and_says_goodbye(tls: Tls) -> None:
