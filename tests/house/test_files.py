@@ -46,7 +46,7 @@ def files() -> list[Path]:
         names = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
     except (OSError, subprocess.CalledProcessError):
         names = [str(path.relative_to(ROOT)) for path in ROOT.rglob("*")]
-        names = [name for name in names if not re.search(r"(^|/)(\.(?!ci\b)|__pycache__)", name)]
+        names = [name for name in names if not re.search(r"(^|/)(\.(?!ci\b)|__pycache__|node_modules)", name)]
     return sorted(ROOT / name for name in names if name and (ROOT / name).is_file())
 
 
