@@ -50,6 +50,20 @@ class Settings:
 
     engine: str = _setting("nghttp2", "HTTP/2 engine: nghttp2, or reference (h2; slower, for comparison)")
     max_body: int = _setting(0, "largest body taken; 0 is no limit", "bytes")
+    max_size: int = _setting(0, "largest file that a resumable upload may become; 0 is no limit", "bytes")
+    min_append: int = _setting(0, "smallest body that a resumable upload takes, but for its last", "bytes")
+    max_append: int = _setting(0, "largest body that a resumable upload takes at once; 0 is no limit", "bytes")
+    upload_seconds: float = _setting(
+        7 * 86400.0, "how long a resumable upload is kept after its last bytes; what is unfinished then is removed"
+    )
+    progress_seconds: float = _setting(
+        1.0, "how often the bytes of a resumable upload are made durable while they come in, and the sender is told"
+    )
+    takeover_seconds: float = _setting(
+        5.0, "how long a request waits for an earlier one of the same upload to let go of it"
+    )
+    upkeep_seconds: float = _setting(60.0, "how often uploads that have expired are looked for")
+
     max_streams: int = _setting(128, "streams at once on one connection")
     stream_window: int = _setting(MIB, "window a new stream is granted", "bytes")
     max_stream_window: int = _setting(32 * MIB, "window a stream may grow to while its path needs it", "bytes")
@@ -141,6 +155,11 @@ def _check(settings: Settings) -> None:
         raise ConfigError("--stream-window must be from 64K-1 up to --max-stream-window, and that below 2G")
     if not 1 <= settings.max_streams <= 2**31 - 1:
         raise ConfigError("--max-streams must be at least 1")
-    for name in ("idle_seconds", "grace_seconds", "drain_seconds"):
+    for name in ("idle_seconds", "grace_seconds", "drain_seconds", "progress_seconds", "takeover_seconds"):
         if getattr(settings, name) < 0:
             raise ConfigError(f"--{name.replace('_', '-')} cannot be negative")
+    for name in ("upload_seconds", "upkeep_seconds"):
+        if getattr(settings, name) <= 0:
+            raise ConfigError(f"--{name.replace('_', '-')} must be more than 0")
+    if settings.max_append and settings.min_append > settings.max_append:
+        raise ConfigError("--min-append is larger than --max-append")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+_IANA = "https://iana.org/assignments/http-problem-types"
+
 
 class GateError(Exception):
     """Anything h2gate refuses or fails to do. `str(error)` is one sentence for a person; `code` is for programs."""
@@ -16,6 +18,8 @@ class GateError(Exception):
     code = "internal"
     title = "Internal error"
     retry = False
+    type_uri = ""
+    """The problem type, where a standard has registered one; else it is made from `code`."""
 
     def __init__(self, detail: str = "", **members: object) -> None:
         super().__init__(detail or self.title)
@@ -54,6 +58,28 @@ class BodyTimeout(BodyCut):
     status, code, title = 408, "body_timeout", "The body stopped coming"
 
 
+class InconsistentLength(BadRequest):
+    """What says how long an upload is contradicts itself, or the upload has more bytes than that."""
+
+    code, title = "inconsistent_length", "The lengths contradict each other"
+    type_uri = f"{_IANA}#inconsistent-upload-length"
+
+
+class TooSmall(BadRequest):
+    code, title = "too_small", "Too small"
+
+
+class CompletedUpload(BadRequest):
+    code, title = "completed_upload", "The upload is complete already"
+    type_uri = f"{_IANA}#completed-upload"
+
+
+class ChecksumMismatch(GateError):
+    """tus 1.0.0, checksum: the bytes of this request are discarded."""
+
+    status, code, title, retry = 460, "checksum_mismatch", "The bytes do not have the checksum that was sent", True
+
+
 class DigestMismatch(BadRequest):
     code, title = "digest_mismatch", "The bytes do not have the digest that was sent"
 
@@ -82,6 +108,19 @@ class OffsetConflict(Conflict):
     """The write does not begin where the file may be written. The answer tells the offset (`Upload-Offset`)."""
 
     code, title = "offset_conflict", "The offset is not where this file ends"
+    type_uri = f"{_IANA}#mismatching-upload-offset"
+
+
+class Superseded(Conflict):
+    """Another request for the same upload came, and this one let go of it. What it had brought is kept."""
+
+    code, title = "superseded", "Another request has taken over this upload"
+
+
+class Gone(GateError):
+    """An upload that expired, was cancelled or has failed: it cannot be gone on with."""
+
+    status, code, title = 410, "gone", "This upload is over"
 
 
 class PreconditionFailed(GateError):

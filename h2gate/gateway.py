@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from h2gate.config import Settings
@@ -13,6 +14,8 @@ from h2gate.errors import ConfigError
 from h2gate.ledger.sqlite import SqliteLedger
 from h2gate.storage.base import Storage
 from h2gate.storage.disk import DiskStorage
+from h2gate.transfer.resumables import Resumables
+from h2gate.transfer.upkeep import keep_up
 from h2gate.transfer.uploads import Uploads
 
 
@@ -25,10 +28,15 @@ class Gateway:
     """The opened parts. One per process; `async with Gateway(settings)`."""
 
     uploads: Uploads
+    resumables: Resumables
 
-    def __init__(self, settings: Settings, open_storage: Callable[[Settings], Storage] = open_storage) -> None:
+    def __init__(
+        self, settings: Settings, open_storage: Callable[[Settings], Storage] = open_storage, *, upkeep: bool = True
+    ) -> None:
         self.settings = settings
         self._open_storage = open_storage
+        self._upkeep: asyncio.Task[None] | None = None
+        self._wants_upkeep = upkeep
         self.draining = False
         """True from SIGTERM on: readiness says no, so that a balancer sends nobody else."""
 
@@ -37,20 +45,30 @@ class Gateway:
         self._storage = self._open_storage(settings)
         self._ledger = SqliteLedger(settings.data / "ledger.sqlite", durable=settings.fsync)
         self.uploads = Uploads(self._storage, self._ledger, digest=settings.digest, max_body=settings.max_body)
+        self.resumables = Resumables(self._storage, self._ledger, self.uploads, settings, settings.data / "workers")
+        if self._wants_upkeep:
+            lock = settings.data / "upkeep.lock"
+            self._upkeep = asyncio.create_task(keep_up(self.resumables, lock, settings.upkeep_seconds))
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
+        if self._upkeep is not None:
+            self._upkeep.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._upkeep
+        await self.resumables.close()
         await self._storage.close()
         await self._ledger.close()
 
 
-async def recover(settings: Settings) -> tuple[int, int]:
+async def recover(settings: Settings) -> tuple[int, int, int]:
     """Put the data folder in order after whatever ended the last run; not while any worker serves.
 
-    Returns how many uploads were dropped and how many appends were cut back.
+    Returns how many uploads were dropped, how many appends were cut back, and how many resumable uploads were found to
+    be elsewhere than the ledger had it.
     """
-    async with Gateway(settings) as gateway:
-        return await gateway.uploads.recover()
+    async with Gateway(settings, upkeep=False) as gateway:
+        return *await gateway.uploads.recover(), await gateway.resumables.recover()
 
 
 @contextmanager

@@ -85,6 +85,68 @@ class Upload:
     version: int = 0
 
 
+OPEN_STATES = ("receiving", "completing", "joining")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumable:
+    """The ledger's record of one resumable upload, whatever protocol began it or goes on with it.
+
+    `state` is "receiving"; "completing" once all bytes are in and durable; "joining" for a concatenation that waits for
+    its parts or is being made of them; then "complete", or "expired", "cancelled", "failed": it is over.
+    """
+
+    id: str
+    """Cannot be guessed; in its URL, and the storage's key."""
+    path: str
+    """Where the file will appear under /files/; "" for a part of a concatenation, which never does."""
+    owner: str = ""
+    state: str = "receiving"
+    offset: int = 0
+    """Bytes that are durable. The storage may have more: it is asked before anybody is told."""
+    verified: int | None = None
+    """While a body comes in that counts only if its checksum is right: what lies beyond this is not counted."""
+    length: int | None = None
+    """Bytes of the whole, once somebody said so."""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """Fields describing the file, as in `Upload`."""
+    metadata: str = ""
+    """tus: `Upload-Metadata` as it was given."""
+    expected: Mapping[str, bytes] = field(default_factory=dict)
+    """Digests that the whole must have, by RFC 9530's names."""
+    conditions: Mapping[str, str] = field(default_factory=dict)
+    """Preconditions of the creating request, which must hold at completion too."""
+    modified_ns: int | None = None
+    """The time the file is to have."""
+    parts: tuple[str, ...] = ()
+    """Of a concatenation: the ids of its parts, in order."""
+    hash_state: bytes | None = None
+    """A running SHA-256 of the first bytes (`codec.sha256`), so that they need not be read again."""
+    sha256: bytes | None = None
+    """Of the whole, once it is complete."""
+    replaced: bool = False
+    """At completion another file was at `path`."""
+    bytes_per_second: float = 0.0
+    """How fast the last bytes came in."""
+    reason: str = ""
+    """Why it failed, for a person."""
+    created_at: float = 0.0
+    changed_at: float = 0.0
+    expires_at: float = 0.0
+    """Seconds since the epoch, like the two above."""
+    version: int = 0
+
+    @property
+    def is_part(self) -> bool:
+        """tus: `Upload-Concat: partial`."""
+        return not self.path
+
+    @property
+    def is_open(self) -> bool:
+        """Not over, and not complete."""
+        return self.state in OPEN_STATES
+
+
 def checked_path(text: str) -> str:
     """`text` (already percent-decoded) as a path that can be stored: every segment a plain name.
 

@@ -1,6 +1,6 @@
-"""The Quart application. What carries files under /files/ is served straight from ASGI; pages and health by Quart.
+"""The Quart application. What carries files is served straight from ASGI (`_ROOMS`); pages and health by Quart.
 
-Quart would drain every body into memory as fast as it comes; here no route but those under /files/ takes a body, and
+Quart would drain every body into memory as fast as it comes; here no route but those in the rooms takes a body, and
 those pull it (`asgi_http_class` is Quart's own hook for that).
 """
 
@@ -14,25 +14,16 @@ from quart import Quart, Response, redirect
 from quart.asgi import ASGIHTTPConnection
 from werkzeug.exceptions import HTTPException
 
-from h2gate.errors import GateError, MethodNotAllowed, from_code
-from h2gate.front import getting, plain, posting, problem
+from h2gate.errors import GateError, from_code
+from h2gate.front import files, problem, resources, tus
 from h2gate.front.page import page
 from h2gate.front.request import Request
 from h2gate.gateway import Gateway
-from h2gate.transfer.uploads import Uploads
 
-Handler = Callable[[Request, Uploads], Awaitable[None]]
+Serve = Callable[[Request, Gateway], Awaitable[None]]
 
-FILES = b"/files/"
-_HANDLERS: dict[str, Handler] = {
-    "PUT": plain.put,
-    "PATCH": plain.patch,
-    "DELETE": plain.delete,
-    "POST": posting.post,
-    "GET": getting.get,
-    "HEAD": getting.get,
-}
-_ALLOW = ", ".join([*_HANDLERS, "OPTIONS"])
+_ROOMS: dict[bytes, Serve] = {b"files": files.serve, b"uploads": resources.serve, b"tus": tus.serve}
+"""By the first segment of the path: what is served straight from ASGI."""
 
 
 class Gate(Quart):
@@ -45,24 +36,24 @@ class GateConnection(ASGIHTTPConnection):
     """One request: to the files, or to Quart without its body."""
 
     async def __call__(self, receive: Any, send: Any) -> None:
-        if self.scope["raw_path"].startswith(FILES):
-            request = Request(self.scope, receive, send)
-            await serve_files(request, cast(Gate, self.app).gateway.uploads)
+        serve = _room(self.scope["raw_path"])
+        if serve is not None:
+            await _answer(Request(self.scope, receive, send), serve, cast(Gate, self.app).gateway)
             return
         quart_request = self._create_request_from_scope(send)
         await self.handle_request(quart_request, send)
 
 
-async def serve_files(request: Request, uploads: Uploads) -> None:
-    """Answer a request under /files/. Whatever is raised becomes a problem document, unless an answer had begun."""
+def _room(raw_path: bytes) -> Serve | None:
+    """`/files` itself is Quart's, which redirects; the other rooms have their roots, with and without a slash."""
+    name, slash, _ = raw_path.removeprefix(b"/").partition(b"/")
+    return _ROOMS.get(name) if slash or name != b"files" else None
+
+
+async def _answer(request: Request, serve: Serve, gateway: Gateway) -> None:
+    """Whatever is raised becomes a problem document, unless an answer had begun."""
     try:
-        handler = _HANDLERS.get(request.method)
-        if handler is not None:
-            await handler(request, uploads)
-        elif request.method == "OPTIONS":
-            await request.answer(204, [("allow", _ALLOW), ("accept-patch", plain.ACCEPT_PATCH)])
-        else:
-            raise MethodNotAllowed(f"{request.method} is not for files", allow=_ALLOW)
+        await serve(request, gateway)
     except Exception as error:
         if request.answering:
             raise

@@ -16,7 +16,7 @@ def document(error: GateError) -> bytes:
     """The problem document of an error."""
     return json.dumps(
         {
-            "type": f"urn:h2gate:problem:{error.code}",
+            "type": error.type_uri or f"urn:h2gate:problem:{error.code}",
             "title": error.title,
             "status": error.status,
             "detail": error.detail,

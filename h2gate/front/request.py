@@ -47,11 +47,18 @@ class Request:
         self.answering = False
         """The answer has begun: an error can no longer be told in it."""
         self._send = send
+        self._can_inform = "http.response.informational" in scope["extensions"]
         body = scope["extensions"].get("h2gate.body")
         if body is None:
             length = self.headers.get("content-length")
             body = AsgiBody(receive, int(length) if length is not None else None)
         self.body: Body = body
+
+    async def inform(self, status: int, headers: Sequence[tuple[str, str]]) -> None:
+        """An interim response (1xx), where the server can send one; HTTP/1.0 clients get none."""
+        if self._can_inform:
+            lines = [(name.encode(), value.encode("latin1", "replace")) for name, value in headers]
+            await self._send({"type": "http.response.informational", "status": status, "headers": lines})
 
     async def answer(
         self, status: int, headers: Sequence[tuple[str, str]] = (), content: bytes = b"", media_type: str = ""

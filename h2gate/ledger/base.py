@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from h2gate.upload import Identity, Upload
+from h2gate.upload import Identity, Resumable, Upload
 
 
 class Ledger(Protocol):
@@ -39,6 +39,28 @@ class Ledger(Protocol):
 
     async def remove(self, upload_id: str) -> None:
         """Remove one record, if it is there."""
+
+    async def begin(self, resumable: Resumable) -> None:
+        """Keep a new resumable upload."""
+
+    async def keep(self, resumable: Resumable, *, showing: Upload | None = None) -> Resumable:
+        """Replace a resumable upload as `save` does an upload; in the same transaction, `add` the record `showing` of
+        the file that it becomes (unless one with its id is there)."""
+
+    async def resumable(self, upload_id: str) -> Resumable | None:
+        """The resumable upload with this id."""
+
+    async def resumables(self, owner: str, *, limit: int) -> Sequence[Resumable]:
+        """An owner's resumable uploads, the last changed first."""
+
+    async def resumables_in(self, states: Sequence[str]) -> Sequence[Resumable]:
+        """All resumable uploads in one of these states."""
+
+    async def outdated(self, now: float, *, limit: int) -> Sequence[Resumable]:
+        """Resumable uploads whose `expires_at` is past, in whatever state, the longest first."""
+
+    async def drop(self, resumable: Resumable) -> None:
+        """Remove a resumable upload, if it is there and still has this version."""
 
     async def close(self) -> None:
         """Finish what was begun and close the database."""

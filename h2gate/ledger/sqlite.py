@@ -15,7 +15,8 @@ from typing import Any
 
 from h2gate.errors import Conflict, GateError, LedgerFailed, StorageFull
 from h2gate.lane import Lane
-from h2gate.upload import Identity, Upload
+from h2gate.ledger import resumables
+from h2gate.upload import Identity, Resumable, Upload
 
 _LOCK_WAIT_SECONDS = 10.0
 _COLUMNS = "id, path, state, inode, size, modified_ns, sha256, fields, completed_at, version"
@@ -85,6 +86,39 @@ class SqliteLedger:
     async def remove(self, upload_id: str) -> None:
         await self._lane.submit((partial(_remove, upload_id=upload_id), True))
 
+    async def begin(self, resumable: Resumable) -> None:
+        await self._lane.submit((partial(resumables.begin, resumable=resumable), True))
+
+    async def keep(self, resumable: Resumable, *, showing: Upload | None = None) -> Resumable:
+        def job(database: sqlite3.Connection) -> None:
+            resumables.keep(database, resumable)
+            if showing is not None:
+                _remove(database, showing.id)
+                _add(database, showing)
+
+        await self._lane.submit((job, True))
+        return replace(resumable, version=resumable.version + 1)
+
+    async def resumable(self, upload_id: str) -> Resumable | None:
+        return next(iter(await self._resumables("id = ?", upload_id)), None)
+
+    async def resumables(self, owner: str, *, limit: int) -> Sequence[Resumable]:
+        return await self._resumables("owner = ? ORDER BY changed_at DESC LIMIT ?", owner, limit)
+
+    async def resumables_in(self, states: Sequence[str]) -> Sequence[Resumable]:
+        wanted = ", ".join("?" for _ in states)
+        return await self._resumables(f"state != 'complete' AND state IN ({wanted})", *states)
+
+    async def outdated(self, now: float, *, limit: int) -> Sequence[Resumable]:
+        return await self._resumables("expires_at < ? ORDER BY expires_at LIMIT ?", now, limit)
+
+    async def drop(self, resumable: Resumable) -> None:
+        await self._lane.submit((partial(resumables.drop, resumable=resumable), True))
+
+    async def _resumables(self, where: str, *values: object) -> list[Resumable]:
+        found: list[Resumable] = await self._lane.submit((partial(resumables.rows, where=where, values=values), False))
+        return found
+
     async def close(self) -> None:
         await self._lane.close()
         self._database.close()
@@ -100,7 +134,7 @@ def _open(file: Path, *, durable: bool) -> sqlite3.Connection:
         database = sqlite3.connect(file, timeout=_LOCK_WAIT_SECONDS, isolation_level=None, check_same_thread=False)
         database.execute("PRAGMA journal_mode = WAL")
         database.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-        database.executescript(_SCHEMA)
+        database.executescript(_SCHEMA + resumables.SCHEMA)
     except sqlite3.Error as error:
         raise LedgerFailed(f"{file}: {error}") from error
     return database

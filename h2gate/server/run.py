@@ -29,9 +29,12 @@ def run(settings: Settings, make_app: MakeApp) -> int:
             stack.callback(each.sock.close)
         lock = Inherited(stack.enter_context(sole_owner(settings.data)))
         certificates = _certificates(settings) if any(each.tls for each in sockets[0]) else None
-        dropped, cut = asyncio.run(recover(settings))
-        if dropped or cut:
-            log.info("after the last run: %d uploads dropped, %d appends cut back", dropped, cut)
+        dropped, cut, settled = asyncio.run(recover(settings))
+        if dropped or cut or settled:
+            text = (
+                "after the last run: %d uploads dropped, %d appends cut back, %d resumable uploads brought up to date"
+            )
+            log.info(text, dropped, cut, settled)
         urls = " ".join(each.url for each in sockets[0])
 
         def ready() -> None:

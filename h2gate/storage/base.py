@@ -39,6 +39,40 @@ class Extension(Protocol):
         """Give the file the size and time of `identity` again, durably."""
 
 
+class Partial(Protocol):
+    """An unfinished file that nobody else may write now, in whatever process."""
+
+    size: int
+    """Bytes that are durable. They stay what they are, but for `cut`."""
+
+    def begin(self, taps: Sequence[Tap], n_bytes: int | None = None) -> None:
+        """Write behind `size` from now on: `n_bytes`, where that is known; if they do not fit, the first `write` raises
+        `StorageFull`. `taps` see the bytes that are written, just before they are."""
+
+    async def write(self, chunks: Sequence[bytes]) -> None:
+        """Take bytes. They are not durable yet; some may still be held back, unseen by the taps. On an error the taps
+        may have seen more than is there, and no more may be written before `begin`."""
+
+    async def sync(self) -> int:
+        """What is written is durable; returns the new `size`, which is what the taps have seen. Once this has failed
+        it fails always: a disk that could not write may forget that it could not."""
+
+    async def finish(self) -> int:
+        """As `sync`, with what was held back. To be called also when the body broke off, or what it brought is lost."""
+
+    async def stamp(self, modified_ns: int | None) -> Identity:
+        """Give the file its time, durably, and tell what it is now: it is whole."""
+
+    async def cut(self, size: int) -> None:
+        """Drop what lies beyond `size`, durably."""
+
+    async def feed(self, start: int, stop: int, tap: Tap) -> None:
+        """Read bytes `start` to `stop` (exclusive) into `tap`."""
+
+    async def join(self, keys: Sequence[str]) -> None:
+        """Write the unfinished files `keys` behind each other, as `write` does. Raises `NotFound`."""
+
+
 class Storage(Protocol):
     async def stage(self, key: str, body: Body, taps: Sequence[Tap], *, modified_ns: int | None) -> Identity:
         """Pull `body` to its end and keep it under `key`, durable when this returns. On an error nothing is kept.
@@ -46,8 +80,11 @@ class Storage(Protocol):
         `modified_ns` becomes the file's time, if given. Raises whatever `body.pull` raises.
         """
 
-    async def commit(self, key: str, path: str, *, may_replace: bool | Identity) -> Identity | None:
-        """Show the staged file under `path`, for good when this returns; the file that it replaced, if any.
+    async def commit(
+        self, key: str, path: str, *, may_replace: bool | Identity, partial: bool = False
+    ) -> Identity | None:
+        """Show the staged file (or the unfinished one, which must be held) under `path`, for good when this returns;
+        the file that it replaced, if any.
 
         `may_replace`: True is whatever file is there, False none, an `Identity` this one only. Raises
         `PreconditionFailed` when another is there, `Conflict` when a folder is in the way, `BadPath` when a symbolic
@@ -59,6 +96,18 @@ class Storage(Protocol):
 
     async def staged(self) -> list[str]:
         """Keys of files staged and not committed (after a crash)."""
+
+    async def begin(self, key: str) -> None:
+        """Make an empty unfinished file, durably."""
+
+    def holding(self, key: str) -> AbstractAsyncContextManager[Partial]:
+        """Hold an unfinished file. Raises `NotFound` when there is none (any more), `Locked` while another holds it."""
+
+    async def partials(self) -> dict[str, int]:
+        """Keys of all unfinished files, and their sizes; not all of their bytes may be durable."""
+
+    async def drop(self, key: str) -> None:
+        """Remove an unfinished file, if there is one. It should be held, or nobody's."""
 
     def extending(self, path: str) -> AbstractAsyncContextManager[Extension]:
         """Hold the file at `path` for writing behind its end. Raises `NotFound`, and `Locked` while another holds it,

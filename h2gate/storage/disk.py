@@ -1,6 +1,7 @@
 """Files on a local disk: staged beside, synced, renamed, folder synced, and only then acknowledged.
 
-`files/` is what is shown, `staging/` what is coming in; both on one file system. Small bodies go through lanes, where
+`files/` is what is shown, `staging/` what is coming in whole, `partial/` what comes in bit by bit; all on one file
+system. Small bodies go through lanes, where
 many share a sync; large ones are written block by block from a pool of threads, at the pace of the disk.
 """
 
@@ -16,6 +17,7 @@ from typing import ParamSpec, TypeVar
 
 from h2gate.errors import BadPath, Conflict, NotFound
 from h2gate.lane import Lane, Threads
+from h2gate.storage import partial
 from h2gate.storage.base import Entry
 from h2gate.storage.extension import DiskExtension, cut, open_locked
 from h2gate.storage.small import Commit, Committer, SmallFile, SmallWriter
@@ -35,17 +37,16 @@ class DiskStorage:
 
     def __init__(self, root: Path, *, fsync: bool = True, direct_io: bool = True) -> None:
         with translating(str(root)):
-            for folder in (root / "files", root / "staging"):
-                folder.mkdir(parents=True, exist_ok=True)
-            self._files = os.open(root / "files", os.O_RDONLY | os.O_DIRECTORY)
-            self._staging = os.open(root / "staging", os.O_RDONLY | os.O_DIRECTORY)
+            self._files, self._staging, self._partial = (
+                _open_folder(root / name) for name in ("files", "staging", "partial")
+            )
         self._fsync = fsync
         self._direct_io = direct_io
         self._blocks = Blocks()
         self._tree = Tree(self._files, fsync=fsync)
         self._threads = Threads("h2gate-disk", _THREADS)
         self._small: Lane[SmallFile, Identity] = Lane("h2gate-small", SmallWriter(self._staging, fsync=fsync))
-        committer = Committer(self._staging, self._tree, fsync=fsync)
+        committer = Committer(self._tree, fsync=fsync)
         self._commits: Lane[Commit, Identity | None] = Lane("h2gate-commit", committer)
 
     async def stage(self, key: str, body: Body, taps: Sequence[Tap], *, modified_ns: int | None) -> Identity:
@@ -57,10 +58,10 @@ class DiskStorage:
                 if first.last and first.n_bytes <= SMALL_BYTES:
                     return await self._small.submit(SmallFile(key, first.chunks, taps, modified_ns))
             fd = await self._open(self._open_staged, key, body.length)
-            writer = Writer(fd, 0, self._blocks, direct=self._direct_io, fsync=self._fsync)
+            writer = Writer(fd, 0, self._blocks, taps, direct=self._direct_io, fsync=self._fsync)
             batch = first if first is not None else await body.pull()
             while True:
-                await self._run(writer.write, batch.chunks, taps)
+                await self._run(writer.write, batch.chunks)
                 if batch.last:
                     break
                 batch = await body.pull()
@@ -80,8 +81,11 @@ class DiskStorage:
         if fd >= 0:
             os.close(fd)  # this is what frees the blocks, and takes a while where they are many
 
-    async def commit(self, key: str, path: str, *, may_replace: bool | Identity) -> Identity | None:
-        return await self._commits.submit(Commit(key, path, may_replace))
+    async def commit(
+        self, key: str, path: str, *, may_replace: bool | Identity, partial: bool = False
+    ) -> Identity | None:
+        folder = self._partial if partial else self._staging
+        return await self._commits.submit(Commit(folder, key, path, may_replace))
 
     async def discard(self, key: str) -> None:
         await self._run(self._unlink_staged, key)
@@ -92,6 +96,29 @@ class DiskStorage:
 
     async def staged(self) -> list[str]:
         return await self._run(os.listdir, self._staging)
+
+    async def begin(self, key: str) -> None:
+        await self._run(partial.create, self._partial, key, fsync=self._fsync)
+
+    @asynccontextmanager
+    async def holding(self, key: str) -> AsyncIterator[partial.DiskPartial]:
+        fd = await self._open(partial.open_held, self._partial, key, fsync=self._fsync)
+        try:
+            yield partial.DiskPartial(
+                fd, self._partial, self._threads, self._blocks, direct=self._direct_io, fsync=self._fsync
+            )
+        finally:
+            os.close(fd)
+
+    async def partials(self) -> dict[str, int]:
+        return await self._run(partial.sizes, self._partial)
+
+    async def drop(self, key: str) -> None:
+        await self._run(self._drop, key)
+
+    def _drop(self, key: str) -> None:
+        with suppress(FileNotFoundError):
+            os.unlink(key, dir_fd=self._partial)
 
     @asynccontextmanager
     async def extending(self, path: str) -> AsyncIterator[DiskExtension]:
@@ -188,8 +215,8 @@ class DiskStorage:
         await self._small.close()
         await self._commits.close()
         await self._threads.close()
-        os.close(self._files)
-        os.close(self._staging)
+        for folder in (self._files, self._staging, self._partial):
+            os.close(folder)
 
     async def _run(self, work: Callable[_Given, _T], *args: _Given.args, **named: _Given.kwargs) -> _T:
         """Run blocking `work` in a thread, to its end even when cancelled."""
@@ -206,6 +233,11 @@ class DiskStorage:
             if job.exception() is None:
                 os.close(job.result())
             raise
+
+
+def _open_folder(path: Path) -> int:
+    path.mkdir(parents=True, exist_ok=True)
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY)
 
 
 def _feed(fd: int, size: int, tap: Tap) -> None:

@@ -45,13 +45,14 @@ class DiskExtension:
     async def write(self, body: Body, taps: Sequence[Tap], check: Callable[[], None]) -> Identity:
         with translating("the file"):
             end = os.lseek(self._fd, 0, os.SEEK_END)
-            writer = Writer(self._fd, end, self._blocks, direct=self._direct, fsync=self._fsync)
+            writer = Writer(self._fd, end, self._blocks, taps, direct=self._direct, fsync=self._fsync)
             await self._threads.submit(check_room, self._fd, body.length)
             last = False
             while not last:
                 batch = await body.pull()
-                await self._threads.submit(writer.write, batch.chunks, taps)
+                await self._threads.submit(writer.write, batch.chunks)
                 last = batch.last
+            await self._threads.submit(writer.flush)  # now the taps have seen it all
             check()
             return await self._threads.submit(writer.finish)
 

@@ -77,8 +77,9 @@ class SmallWriter:
 
 @dataclass(slots=True)
 class Commit:
-    """A staged file to be shown under `path`."""
+    """A file in `folder` (a descriptor) to be shown under `path`."""
 
+    folder: int
     key: str
     path: str
     may_replace: bool | Identity
@@ -87,8 +88,7 @@ class Commit:
 class Committer:
     """Renames all files of a batch into place, folder by folder, then syncs each folder once."""
 
-    def __init__(self, staging: int, tree: Tree, *, fsync: bool) -> None:
-        self._staging = staging
+    def __init__(self, tree: Tree, *, fsync: bool) -> None:
         self._tree = tree
         self._fsync = fsync
 
@@ -117,10 +117,10 @@ class Committer:
                 if there != commit.may_replace:
                     return PreconditionFailed(f"/{commit.path} has changed")
             elif not commit.may_replace:
-                os.link(commit.key, name, src_dir_fd=self._staging, dst_dir_fd=here)
-                os.unlink(commit.key, dir_fd=self._staging)
+                os.link(commit.key, name, src_dir_fd=commit.folder, dst_dir_fd=here)
+                os.unlink(commit.key, dir_fd=commit.folder)
                 return None
-            os.rename(commit.key, name, src_dir_fd=self._staging, dst_dir_fd=here)
+            os.rename(commit.key, name, src_dir_fd=commit.folder, dst_dir_fd=here)
         except FileExistsError:
             return PreconditionFailed(f"/{commit.path} is there already")
         except GateError as error:

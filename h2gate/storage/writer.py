@@ -40,28 +40,46 @@ class Blocks:
 
 
 class Writer:
-    """Writes to `fd` from `offset` on. Its methods block: call them in a thread, one at a time."""
+    """Writes to `fd` from `offset` on. Its methods block: call them in a thread, one at a time.
 
-    def __init__(self, fd: int, offset: int, blocks: Blocks, *, direct: bool, fsync: bool) -> None:
+    `taps` see what is written, just before it is: what is still held back they have not seen.
+    """
+
+    def __init__(self, fd: int, offset: int, blocks: Blocks, taps: Sequence[Tap], *, direct: bool, fsync: bool) -> None:
+        self.offset = offset
+        """Where what was written ends."""
         self._fd = fd
-        self._offset = offset
         self._blocks = blocks
+        self._taps = taps
         self._fsync = fsync
         self._unflushed = 0
         self._tail = b""
-        self._direct = direct and offset % ALIGNMENT == 0 and self._set_direct(True)
+        self._tapped = 0
+        """As many bytes of the tail the taps have seen."""
+        self._direct = direct and self._set_direct(True)
+        if self._direct and offset % ALIGNMENT:
+            self._go_back_to_alignment()
 
-    def write(self, chunks: Sequence[bytes], taps: Sequence[Tap]) -> None:
+    def _go_back_to_alignment(self) -> None:
+        """Write the last block anew, with the bytes that it has: a torn write leaves them as they were."""
+        start = self.offset - self.offset % ALIGNMENT
+        self._set_direct(False)
+        self._tail = os.pread(self._fd, self.offset - start, start)
+        self._tapped = len(self._tail)
+        self._direct = self._set_direct(True)
+        self.offset = start
+
+    def write(self, chunks: Sequence[bytes]) -> None:
         """Write all of `chunks` but a rest shorter than `ALIGNMENT`; `finish` writes that. Raises `OSError`."""
         block = self._blocks.take()
         try:
             with memoryview(block) as view:
-                self._gather(view, chunks, taps)
+                self._gather(view, chunks)
         finally:
             self._blocks.give_back(block)
 
-    def _gather(self, view: memoryview, chunks: Sequence[bytes], taps: Sequence[Tap]) -> None:
-        fill = tapped = len(self._tail)
+    def _gather(self, view: memoryview, chunks: Sequence[bytes]) -> None:
+        fill = len(self._tail)
         view[:fill] = self._tail
         for chunk in chunks:
             size = len(chunk)
@@ -76,44 +94,53 @@ class Writer:
                 fill += len(part)
                 rest = rest[len(part) :]
                 if fill == BLOCK:
-                    self._put(view, tapped, fill, taps)
-                    fill = tapped = 0
+                    self._put(view, fill)
+                    fill = 0
         whole = fill - fill % ALIGNMENT if self._direct else fill
-        _tap(view[tapped:fill], taps)
-        self._put(view, whole, whole, ())
+        self._put(view, whole)
         self._tail = bytes(view[whole:fill])
 
-    def _put(self, view: memoryview, tapped: int, stop: int, taps: Sequence[Tap]) -> None:
-        _tap(view[tapped:stop], taps)
+    def _put(self, view: memoryview, stop: int) -> None:
+        if not stop:
+            return
+        tapped, self._tapped = self._tapped, 0
+        if tapped < stop:
+            for tap in self._taps:
+                tap.update(view[tapped:stop])
         done = 0
         while done < stop:
             try:
-                written = os.pwrite(self._fd, view[done:stop], self._offset)
+                written = os.pwrite(self._fd, view[done:stop], self.offset)
             except OSError as error:
                 if not (self._direct and error.errno == errno.EINVAL):
                     raise
                 self._direct = not self._set_direct(False)  # an odd file system, or a short write before this one
                 continue
             done += written
-            self._offset += written
+            self.offset += written
         self._unflushed += stop
         if self._fsync and not self._direct and self._unflushed >= _FLUSH_EVERY:
-            os.fdatasync(self._fd)  # so that the last fsync is short
-            self._unflushed = 0
+            self.sync()  # so that the last sync is short
 
-    def finish(self, modified_ns: int | None = None) -> Identity:
-        """Write what was held back, set the file's time if given, and wait for the disk. Raises `OSError`."""
+    def sync(self) -> None:
+        """What was written up to `offset` is durable. Raises `OSError`."""
+        if self._fsync:
+            os.fdatasync(self._fd)
+        self._unflushed = 0
+
+    def flush(self) -> None:
+        """Write what was held back; after this, nothing more. Raises `OSError`."""
         if self._direct:
             self._set_direct(False)
             self._direct = False
         with memoryview(self._tail) as view:
-            self._put(view, len(view), len(view), ())
+            self._put(view, len(view))
         self._tail = b""
-        if modified_ns is not None:
-            os.utime(self._fd, ns=(modified_ns, modified_ns))
-        if self._fsync:
-            os.fsync(self._fd)
-        return identity_of(os.fstat(self._fd))
+
+    def finish(self, modified_ns: int | None = None) -> Identity:
+        """Write what was held back, set the file's time if given, and wait for the disk. Raises `OSError`."""
+        self.flush()
+        return stamped(self._fd, modified_ns, fsync=self._fsync)
 
     def _set_direct(self, wanted: bool) -> bool:
         flags = fcntl.fcntl(self._fd, fcntl.F_GETFL)
@@ -132,7 +159,10 @@ def check_room(fd: int, n_bytes: int | None) -> None:
             raise StorageFull("the body is larger than the space left")
 
 
-def _tap(view: memoryview, taps: Sequence[Tap]) -> None:
-    if len(view):
-        for tap in taps:
-            tap.update(view)
+def stamped(fd: int, modified_ns: int | None, *, fsync: bool) -> Identity:
+    """Set the file's time, if given, and wait for the disk."""
+    if modified_ns is not None:
+        os.utime(fd, ns=(modified_ns, modified_ns))
+    if fsync:
+        os.fsync(fd)
+    return identity_of(os.fstat(fd))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from h2gate.fields import digest_field, opaque
+from h2gate.fields import check_conditions, digest_field, opaque
 from h2gate.storage.base import Entry
 from h2gate.upload import Identity, Upload
 
@@ -47,6 +47,18 @@ class File:
 
 Precondition = Callable[[File | None], None]
 """Raises `PreconditionFailed` for the file that is there now (None: nothing is)."""
+
+
+def conditional(conditions: Mapping[str, str]) -> Precondition | None:
+    """The precondition that these fields make (lower-case names); None if none does."""
+    if not conditions:
+        return None
+
+    def check(file: File | None) -> None:
+        etag, modified_ns = (file.etag, file.identity.modified_ns) if file is not None else (None, 0)
+        check_conditions(conditions, etag, modified_ns, reading=False)
+
+    return check
 
 
 def known_by(path: str, upload: Upload) -> tuple[str, int, Identity | None]:

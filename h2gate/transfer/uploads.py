@@ -56,33 +56,42 @@ class Uploads:
         `BodyCut`, `PeerGone`, `PreconditionFailed`, `Conflict`; nothing is shown or kept then.
         """
         metered = Metered(body, self._max_body)
-        await self._may_replace(path, precondition)
+        await self.may_replace(path, precondition)
         key = secrets.token_hex(12)
         hashes = Hashes(self._names | (expected.keys() & ALGORITHMS.keys()))
         identity = await self._storage.stage(key, metered, hashes.taps, modified_ns=modified_ns)
         now = time.time()
         try:
             await self._verify_staged(key, hashes, expected, metered)
-            may_replace = await self._may_replace(path, precondition)
+            may_replace = await self.may_replace(path, precondition)
             upload = Upload(
                 id=key, path=path, identity=identity, sha256=hashes.value("sha-256"), fields=fields, completed_at=now
             )
             await self._ledger.add(upload)
+            replaced = await self.show(upload, may_replace, hashes.running)
         except BaseException:
             await self._storage.discard(key)
             raise
+        return File(path, identity, upload), replaced
+
+    async def show(self, upload: Upload, may_replace: bool | Identity, running: Any, *, partial: bool = False) -> bool:
+        """Show under its path what is durable under the id of `upload`, which is recorded; whether it replaced a file.
+
+        `running` is its SHA-256, for later appends; `partial` as for `Storage.commit`, whose errors this raises: the
+        record is gone then, unless the file was shown nevertheless.
+        """
         try:
-            replaced = await self._storage.commit(key, path, may_replace=may_replace)
+            commit = self._storage.commit(upload.id, upload.path, may_replace=may_replace, partial=partial)
+            replaced = await commit
         except BaseException:
-            await self._storage.discard(key)
-            await self._forget_unless_shown(path, identity, key)
+            await self._forget_unless_shown(upload.path, upload.identity, upload.id)
             raise
         if replaced is not None:
-            await self._forget(path, replaced, now)
-        self._remember(path, identity, hashes.running)
-        return File(path, identity, upload), replaced is not None
+            await self._forget(upload.path, replaced, upload.completed_at)
+        self._remember(upload.path, upload.identity, running)
+        return replaced is not None
 
-    async def _may_replace(self, path: str, precondition: Precondition | None) -> bool | Identity:
+    async def may_replace(self, path: str, precondition: Precondition | None) -> bool | Identity:
         """Check the condition for the file that is there; if it holds, it holds for that file only."""
         if precondition is None:
             return True
@@ -269,11 +278,11 @@ class Uploads:
         return len(dropped), len(cut)
 
 
-def trailer_digests(trailers: Sequence[tuple[bytes, bytes]]) -> dict[str, bytes]:
-    """The digests among the trailers. Raises `BadField`."""
+def trailer_digests(trailers: Sequence[tuple[bytes, bytes]], *wanted: str) -> dict[str, bytes]:
+    """The digests among the trailers, of all digest fields or just of those `wanted`. Raises `BadField`."""
     found: dict[str, bytes] = {}
     for name, value in trailers:
         field = name.decode("latin1").lower()
-        if field in _DIGEST_FIELDS:
+        if field in (wanted or _DIGEST_FIELDS):
             found |= digests(value.decode("latin1"), field)
     return found

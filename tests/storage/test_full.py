@@ -130,11 +130,11 @@ def fill(served: Served, leave: int = 0) -> Path:
     """Fill the file system by hand but for some bytes."""
     filler = served.data / "filler"
     with filler.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(65536))
-        except OSError:
-            pass
+        for size in (65536, 4096, 4096):
+            with contextlib.suppress(OSError):
+                while True:
+                    file.write(bytes(size))
+            os.sync()  # what the file system had set aside for its own use may be free now
         os.truncate(filler, max(0, filler.stat().st_size - leave))
     return filler
 

@@ -69,7 +69,7 @@ def appending(upload: Upload, data: Path, more: bytes) -> Upload:
 
 
 def test_start_in_a_new_folder_finds_nothing_to_do(tmp_path: Path) -> None:
-    assert asyncio.run(recover(Settings(data=tmp_path / "new"))) == (0, 0)
+    assert asyncio.run(recover(Settings(data=tmp_path / "new"))) == (0, 0, 0)
 
 
 def test_staged_file_is_dropped_with_its_record_and_a_shown_one_kept(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_staged_file_is_dropped_with_its_record_and_a_shown_one_kept(tmp_path: P
         (tmp_path / "staging" / "k").write_bytes(b"half")
         await gateway._ledger.add(Upload(id="k", path="half", identity=Identity(inode=1, size=4, modified_ns=0)))
 
-    assert after_a_start(tmp_path, before) == (1, 0)
+    assert after_a_start(tmp_path, before) == (1, 0, 0)
     assert not list((tmp_path / "staging").iterdir())
     assert [each.name for each in (tmp_path / "files").iterdir()] == ["kept"]
     size, digest, known = found(tmp_path, "kept") or (0, None, False)
@@ -90,7 +90,7 @@ def test_file_that_was_linked_but_not_yet_unstaged_keeps_its_record(tmp_path: Pa
         upload = await put(gateway, "a", b"abc")
         (tmp_path / "staging" / upload.id).hardlink_to(tmp_path / "files" / "a")
 
-    assert after_a_start(tmp_path, before) == (1, 0)
+    assert after_a_start(tmp_path, before) == (1, 0, 0)
     assert not list((tmp_path / "staging").iterdir())
     size, digest, known = found(tmp_path, "a") or (0, None, False)
     assert (size, digest is not None, known) == (3, True, True)
@@ -101,11 +101,11 @@ def test_append_is_cut_back_to_what_was_acknowledged(tmp_path: Path) -> None:
         upload = await put(gateway, "d/a", b"old")
         await gateway._ledger.save(appending(upload, tmp_path, b"more"))
 
-    assert after_a_start(tmp_path, before) == (0, 1)
+    assert after_a_start(tmp_path, before) == (0, 1, 0)
     assert (tmp_path / "files/d/a").read_bytes() == b"old"
     size, digest, known = found(tmp_path, "d/a") or (0, None, False)
     assert (size, digest is not None, known) == (3, True, True)
-    assert asyncio.run(recover(Settings(data=tmp_path))) == (0, 0)
+    assert asyncio.run(recover(Settings(data=tmp_path))) == (0, 0, 0)
 
 
 def test_append_to_what_is_another_thing_by_now_touches_nothing(tmp_path: Path) -> None:
@@ -124,9 +124,9 @@ def test_append_to_what_is_another_thing_by_now_touches_nothing(tmp_path: Path) 
         (files / "parent").write_text("a file")
         (files / "other").write_text("another")
 
-    assert after_a_start(tmp_path, before) == (0, 6)
+    assert after_a_start(tmp_path, before) == (0, 6, 0)
     assert (tmp_path / "moved").read_bytes() == b"oldmore"
     assert (tmp_path / "files/other").read_text() == "another"
     assert (tmp_path / "files/shorter").read_bytes() == b"o"
     assert found(tmp_path, "other") == (7, None, False)
-    assert asyncio.run(recover(Settings(data=tmp_path))) == (0, 0)
+    assert asyncio.run(recover(Settings(data=tmp_path))) == (0, 0, 0)

@@ -1,0 +1,79 @@
+"""The table of resumable uploads: statements and rows, run by `ledger.sqlite` in its one thread."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+
+from h2gate.errors import Conflict
+from h2gate.upload import Resumable
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS resumables (
+    id TEXT PRIMARY KEY, path TEXT NOT NULL, owner TEXT NOT NULL, state TEXT NOT NULL, upload_offset INTEGER NOT NULL,
+    verified INTEGER, length INTEGER, fields TEXT NOT NULL, metadata TEXT NOT NULL, expected TEXT NOT NULL,
+    conditions TEXT NOT NULL, modified_ns INTEGER, parts TEXT NOT NULL, hash_state BLOB, sha256 BLOB,
+    replaced INTEGER NOT NULL, bytes_per_second REAL NOT NULL, reason TEXT NOT NULL, created_at REAL NOT NULL,
+    changed_at REAL NOT NULL, expires_at REAL NOT NULL, version INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS resumables_by_state ON resumables (state) WHERE state != 'complete';
+CREATE INDEX IF NOT EXISTS resumables_by_owner ON resumables (owner, changed_at);
+CREATE INDEX IF NOT EXISTS resumables_by_expiry ON resumables (expires_at);
+"""
+_NAMES = (
+    *("path", "owner", "state", "upload_offset", "verified", "length", "fields", "metadata", "expected", "conditions"),
+    *("modified_ns", "parts", "hash_state", "sha256", "replaced", "bytes_per_second", "reason", "created_at"),
+    *("changed_at", "expires_at", "version", "id"),
+)
+_INSERT = f"INSERT INTO resumables ({', '.join(_NAMES)}) VALUES ({', '.join('?' for _ in _NAMES)})"  # noqa: S608
+_UPDATE = f"UPDATE resumables SET {', '.join(f'{name} = ?' for name in _NAMES[:-1])} WHERE id = ? AND version = ?"  # noqa: S608
+_SELECT = f"SELECT {', '.join(_NAMES)} FROM resumables WHERE "  # noqa: S608
+
+
+def begin(database: sqlite3.Connection, resumable: Resumable) -> None:
+    """Insert it."""
+    database.execute(_INSERT, _values(resumable, resumable.version))
+
+
+def keep(database: sqlite3.Connection, resumable: Resumable) -> None:
+    """Replace it. Raises `Conflict` when somebody else did since."""
+    done = database.execute(_UPDATE, (*_values(resumable, resumable.version + 1), resumable.version))
+    if done.rowcount != 1:
+        raise Conflict("another request changed this upload at the same time")
+
+
+def drop(database: sqlite3.Connection, resumable: Resumable) -> None:
+    """Remove it, unless somebody changed it since."""
+    database.execute("DELETE FROM resumables WHERE id = ? AND version = ?", (resumable.id, resumable.version))
+
+
+def rows(database: sqlite3.Connection, where: str, values: Sequence[object]) -> list[Resumable]:
+    """Those that `where` (ours, with values bound) is true of."""
+    return [_resumable(row) for row in database.execute(_SELECT + where, values)]
+
+
+def _values(resumable: Resumable, version: int) -> tuple[object, ...]:
+    each = resumable
+    return (
+        *(each.path, each.owner, each.state, each.offset, each.verified, each.length, _text(each.fields)),
+        *(each.metadata, _text({name: digest.hex() for name, digest in each.expected.items()})),
+        *(_text(each.conditions), each.modified_ns, json.dumps(each.parts), each.hash_state, each.sha256),
+        *(each.replaced, each.bytes_per_second, each.reason, each.created_at, each.changed_at, each.expires_at),
+        *(version, each.id),
+    )
+
+
+def _text(mapping: Mapping[str, str]) -> str:
+    return json.dumps(dict(mapping), separators=(",", ":")) if mapping else "{}"
+
+
+def _resumable(row: Sequence[object]) -> Resumable:
+    known = dict(zip(_NAMES, row, strict=True))
+    known["offset"] = known.pop("upload_offset")
+    known["fields"] = json.loads(str(known["fields"]))
+    known["conditions"] = json.loads(str(known["conditions"]))
+    known["parts"] = tuple(json.loads(str(known["parts"])))
+    known["expected"] = {name: bytes.fromhex(text) for name, text in json.loads(str(known["expected"])).items()}
+    known["replaced"] = bool(known["replaced"])
+    return Resumable(**known)  # type: ignore[arg-type]

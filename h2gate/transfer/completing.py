@@ -1,0 +1,106 @@
+"""The end of a resumable upload: its bytes are all durable, they are verified, recorded, and shown as a file.
+
+The order makes a crash harmless: the record says "completing", the file is shown, the record says "complete". What is
+found "completing" is completed again; where the unfinished file is gone by then, it was shown.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from h2gate.codec import digest
+from h2gate.codec.sha256 import Sha256
+from h2gate.errors import DigestMismatch
+from h2gate.storage.base import Partial, Storage
+from h2gate.transfer.file import File, conditional
+from h2gate.transfer.register import Register
+from h2gate.transfer.uploads import Uploads
+from h2gate.upload import Resumable, Upload
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """An upload after a request for it."""
+
+    upload: Resumable
+    file: File | None = None
+    """The file that it became just now."""
+    sha256: bytes | None = None
+    """Of the bytes so far, where it is known."""
+
+
+class Completion:
+    def __init__(self, storage: Storage, register: Register, uploads: Uploads, *, digest: bool) -> None:
+        self._storage = storage
+        self._register = register
+        self._uploads = uploads
+        self._digest = digest
+
+    async def complete(
+        self,
+        partial: Partial,
+        record: Resumable,
+        hasher: Sha256 | None = None,
+        whole: Mapping[str, bytes] = MappingProxyType({}),
+    ) -> Outcome:
+        """Make the held upload the file it is to be; or, of a part of a concatenation, say that it is whole.
+
+        `hasher` has seen all bytes (if not, they are read), `whole` are digests that came last. One that is found
+        "completing" was verified before. Raises `DigestMismatch`: the upload has failed then; `PreconditionFailed`,
+        `Conflict`, `BadPath` and what storage and ledger raise: the bytes are kept, and it may be tried again.
+        """
+        if record.state == "completing":
+            return await self._show(partial, record, hasher)
+        try:
+            sha256 = await self._verified(partial, hasher, digest.merged(record.expected, whole))
+        except DigestMismatch as error:
+            await self._register.change(record, state="failed", reason=str(error))
+            await self._storage.drop(record.id)
+            raise
+        size = partial.size
+        whole_record = replace(record, offset=size, length=size, verified=None, sha256=sha256)
+        if record.is_part:
+            state = hasher.state() if hasher is not None else None
+            return Outcome(await self._register.change(whole_record, state="complete", hash_state=state), sha256=sha256)
+        return await self._show(partial, whole_record, hasher)
+
+    async def _verified(self, partial: Partial, hasher: Sha256 | None, wanted: Mapping[str, bytes]) -> bytes | None:
+        """The SHA-256 of the whole, if it is kept or wanted. Raises `DigestMismatch`."""
+        sha256 = None
+        if hasher is not None and hasher.n_bytes == partial.size:
+            sha256 = hasher.digest()
+        elif self._digest:
+            sha256 = await _read_digest(partial, "sha-256")
+        for name in wanted.keys() & digest.ALGORITHMS.keys():
+            found = sha256 if name == "sha-256" and sha256 is not None else await _read_digest(partial, name)
+            digest.verify(wanted, name, found)
+        return sha256
+
+    async def _show(self, partial: Partial, record: Resumable, hasher: Sha256 | None) -> Outcome:
+        may_replace = await self._uploads.may_replace(record.path, conditional(record.conditions))
+        upload = Upload(
+            id=record.id,
+            path=record.path,
+            identity=await partial.stamp(record.modified_ns),
+            sha256=record.sha256,
+            fields=record.fields,
+            completed_at=time.time(),
+        )
+        record = await self._register.change(record, showing=upload, state="completing")
+        try:
+            replaced = await self._uploads.show(upload, may_replace, hasher, partial=True)
+        except BaseException:
+            await self._register.change(record, state="receiving")
+            raise
+        record = await self._register.change(record, state="complete", replaced=replaced, hash_state=None)
+        return Outcome(record, File(record.path, upload.identity, upload), record.sha256)
+
+
+async def _read_digest(partial: Partial, name: str) -> bytes:
+    hasher = hashlib.new(digest.ALGORITHMS[name])
+    await partial.feed(0, partial.size, hasher)
+    return hasher.digest()

@@ -1,0 +1,108 @@
+"""Concatenations (tus 1.0.0): made of their parts when the last of these is whole, whoever asked and is still there.
+
+The parts are read once and written behind each other, hashed on the way; the first part's SHA-256 is gone on with, so
+its bytes are not hashed again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+from h2gate.codec.sha256 import Sha256
+from h2gate.errors import CompletedUpload, GateError, Gone, Locked, NotFound
+from h2gate.ledger.base import Ledger
+from h2gate.transfer.completing import Completion
+from h2gate.transfer.lease import Lease
+from h2gate.transfer.register import Register
+from h2gate.upload import Resumable
+
+log = logging.getLogger("h2gate.transfer")
+
+Holding = Callable[[str], AbstractAsyncContextManager[tuple[Lease, Resumable]]]
+
+
+class Joining:
+    """`holding` holds an upload (`Resumables`)."""
+
+    def __init__(
+        self, ledger: Ledger, register: Register, completion: Completion, holding: Holding, *, digest: bool
+    ) -> None:
+        self._ledger = ledger
+        self._register = register
+        self._completion = completion
+        self._holding = holding
+        self._digest = digest
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def part_is_whole(self, part_id: str) -> None:
+        """Begin what has waited for this part."""
+        for record in await self._ledger.resumables_in(["joining"]):
+            if part_id in record.parts:
+                await self._begin_if_whole(record)
+
+    async def join_if_whole(self, upload_id: str) -> None:
+        """Join the parts, if all are whole; it is done to its end whether this is cancelled or not."""
+        record = await self._register.known(upload_id)
+        if (task := await self._begin_if_whole(record)) is not None:
+            await asyncio.shield(task)
+
+    async def _begin_if_whole(self, record: Resumable) -> asyncio.Task[None] | None:
+        parts = [await self._ledger.resumable(each) for each in record.parts]
+        if any(each is not None and each.is_open for each in parts):
+            return None
+        if record.id not in self._tasks:
+            task = asyncio.create_task(self._join(record.id))
+            self._tasks[record.id] = task
+            task.add_done_callback(lambda _: self._tasks.pop(record.id))
+            task.add_done_callback(_log_failure)
+        return self._tasks[record.id]
+
+    async def _join(self, upload_id: str) -> None:
+        try:
+            async with self._holding(upload_id) as (lease, record):
+                if record.state == "joining":
+                    await self._write(lease, record)
+        except (CompletedUpload, Gone, Locked):
+            log.info("concatenation %s is another's by now", upload_id)
+
+    async def _write(self, lease: Lease, record: Resumable) -> None:
+        partial = lease.partial
+        await partial.cut(0)  # a crash may have left the beginning of it
+        first, *rest = parts = [await self._ledger.resumable(each) for each in record.parts]
+        hasher = _resumed(first) if self._digest else None
+        try:
+            if hasher is not None:
+                partial.begin([])
+                await partial.join(record.parts[:1])
+                await partial.finish()
+            else:
+                hasher, rest = (Sha256() if self._digest else None), parts
+            partial.begin([hasher] if hasher is not None else [])
+            await partial.join([each.id for each in rest if each is not None])
+            await partial.finish()
+            if any(each is None or each.state != "complete" for each in parts):
+                raise NotFound("a part is gone")
+        except NotFound as error:
+            await self._register.change(record, state="failed", reason=str(error))
+            raise
+        await self._completion.complete(partial, record, hasher, {})
+
+    async def close(self) -> None:
+        """End what runs; it will be begun anew after the next start."""
+        for task in list(self._tasks.values()):
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+
+def _resumed(part: Resumable | None) -> Sha256 | None:
+    if part is None or part.hash_state is None:
+        return None
+    return Sha256.restored(part.hash_state)
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and isinstance(task.exception(), GateError):
+        log.warning("concatenation: %s", task.exception())

@@ -1,0 +1,310 @@
+"""Resumable uploads: one thing each, whatever protocol began it, asks for it or goes on with it.
+
+The storage is asked how far an upload is, never remembered; what it answers is durable and in the ledger before anybody
+is told. Each upload has one request that may write it, and a newcomer takes it over (`transfer.lease`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from h2gate.codec.sha256 import Sha256
+from h2gate.config import Settings
+from h2gate.errors import BadField, CompletedUpload, Gone, Locked, NotFound, Refused
+from h2gate.ledger.base import Ledger
+from h2gate.storage.base import Partial, Storage
+from h2gate.transfer.appending import Append, Appending, check_size
+from h2gate.transfer.completing import Completion, Outcome
+from h2gate.transfer.file import conditional
+from h2gate.transfer.joining import Joining
+from h2gate.transfer.lease import LET_GO, Lease, Leases
+from h2gate.transfer.mailbox import Mailbox
+from h2gate.transfer.register import CHANGED, Register, over
+from h2gate.transfer.uploads import Uploads
+from h2gate.upload import OPEN_STATES, Resumable
+
+log = logging.getLogger("h2gate.transfer")
+
+MAX_PARTS = 10_000
+LISTED = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a request wants to create. `path` is "" for a part of a concatenation."""
+
+    path: str
+    owner: str = ""
+    length: int | None = None
+    fields: Mapping[str, str] = field(default_factory=dict)
+    metadata: str = ""
+    expected: Mapping[str, bytes] = field(default_factory=dict)
+    conditions: Mapping[str, str] = field(default_factory=dict)
+    modified_ns: int | None = None
+    parts: Sequence[str] = ()
+
+
+class Resumables:
+    """All that the dialects may ask for; to be closed. Raises what storage and ledger raise, besides what is said."""
+
+    def __init__(self, storage: Storage, ledger: Ledger, uploads: Uploads, settings: Settings, words: Path) -> None:
+        """`words` is the folder where the workers' mailboxes are."""
+        self._storage = storage
+        self._ledger = ledger
+        self._uploads = uploads
+        self._settings = settings
+        self._mailbox = Mailbox(words, self._heard)
+        self._register = Register(ledger, lambda name: self._mailbox.tell(CHANGED, name), settings.upload_seconds)
+        ask_others = lambda name: self._mailbox.tell(LET_GO, name)  # noqa: E731
+        self._leases = Leases(storage, ask_others, settings.takeover_seconds)
+        self._completion = Completion(storage, self._register, uploads, digest=settings.digest)
+        self._joining = Joining(ledger, self._register, self._completion, self._holding, digest=settings.digest)
+
+    def _heard(self, word: str, upload_id: str) -> None:
+        if word == LET_GO:
+            self._leases.ask(upload_id)
+        elif word == CHANGED:
+            self._register.notify(upload_id)
+
+    async def create(self, plan: Plan) -> Resumable:
+        """Begin an upload: durable when this returns, with no bytes yet.
+
+        Raises `TooLarge`, `PreconditionFailed`, and `DigestMismatch` for digests that contradict each other.
+        """
+        check_size(self._settings, plan.length)
+        if plan.path:
+            await self._uploads.may_replace(plan.path, conditional(plan.conditions))
+        return await self._begin(plan, "receiving", plan.length)
+
+    async def _begin(self, plan: Plan, state: str, length: int | None) -> Resumable:
+        record = Resumable(
+            id=secrets.token_hex(16),
+            path=plan.path,
+            owner=plan.owner,
+            state=state,
+            length=length,
+            fields=plan.fields,
+            metadata=plan.metadata,
+            expected=plan.expected,
+            conditions=plan.conditions,
+            modified_ns=plan.modified_ns,
+            parts=tuple(plan.parts),
+        )
+        begun, _ = await asyncio.gather(self._register.begin(record), self._storage.begin(record.id))
+        return begun
+
+    async def append(self, upload_id: str, request: Append) -> Outcome:
+        """Append a body; whoever is writing this upload is asked to let go of it first.
+
+        Raises what `Appending.run` and `Completion.complete` raise, `NotFound`, `Gone`, `CompletedUpload`, `Locked`,
+        and `Refused` for a concatenation.
+        """
+        if (await self._register.open(upload_id)).parts:
+            raise Refused("a concatenation takes no bytes of its own (tus 1.0.0)")
+        async with self._holding(upload_id) as (lease, record):
+            if record.state == "completing":
+                await self._completion.complete(lease.partial, record)
+                raise CompletedUpload("the upload is complete", offset=lease.partial.size)
+            hasher = await self._hasher(lease.partial, record, request.whole)
+            run = Appending(lease, record, request, hasher, self._register, self._settings.progress_seconds)
+            after, whole = await run.run(self._settings)
+            if not run.ends_upload:
+                is_known = hasher is not None and hasher.n_bytes == after.offset
+                return Outcome(after, sha256=hasher.digest() if hasher is not None and is_known else None)
+            outcome = await self._completion.complete(lease.partial, after, hasher, whole)
+        if record.is_part:
+            await self._joining.part_is_whole(upload_id)
+        return outcome
+
+    @asynccontextmanager
+    async def _holding(self, upload_id: str, *, patient: bool = True) -> AsyncIterator[tuple[Lease, Resumable]]:
+        """Hold an upload that can be gone on with, storage and ledger in agreement about it."""
+        async with AsyncExitStack() as stack:
+            try:
+                lease = await stack.enter_async_context(self._leases.hold(upload_id, patient=patient))
+            except NotFound:
+                await self._settle_without_file(upload_id)
+                raise
+            yield lease, await self._agreed(upload_id, lease.partial)
+
+    async def _agreed(self, upload_id: str, partial: Partial) -> Resumable:
+        record = await self._register.open(upload_id)
+        if record.state == "joining":
+            return record
+        if record.verified is not None and partial.size > record.verified:
+            await partial.cut(record.verified)
+        if partial.size < record.offset:
+            raise await self._lost(record)
+        if record.offset != partial.size or record.verified is not None:
+            record = await self._register.change(record, offset=partial.size, verified=None)
+        return record
+
+    async def _settle_without_file(self, upload_id: str) -> None:
+        """The unfinished file is not there: it is shown by now, or lost. Raises `CompletedUpload`, `Gone`."""
+        record = await self._register.open(upload_id)
+        shown = await self._ledger.get(upload_id)
+        if record.state == "completing" or shown is not None:
+            await self._register.change(record, state="complete")
+            raise CompletedUpload("the upload is complete", offset=record.offset)
+        raise await self._lost(record)
+
+    async def _lost(self, record: Resumable) -> Gone:
+        log.error("upload %s: the storage has lost bytes that were acknowledged", record.id)
+        return over(await self._register.change(record, state="failed", reason="the storage has lost bytes of it"))
+
+    async def _hasher(self, partial: Partial, record: Resumable, whole: Mapping[str, bytes]) -> Sha256 | None:
+        """A running SHA-256 of what is there; None where that would mean to read all of it now.
+
+        After a crash, what came since the last checkpoint is read.
+        """
+        if not (self._settings.digest or {"sha-256"} & {*record.expected, *whole}):
+            return None
+        hasher = Sha256.restored(record.hash_state) if record.hash_state is not None else Sha256()
+        if hasher is None or hasher.n_bytes > partial.size or (hasher.n_bytes == 0 and partial.size > 0):
+            return None
+        await partial.feed(hasher.n_bytes, partial.size, hasher)
+        return hasher
+
+    async def offset(self, upload_id: str, *, length_ends: bool = False) -> Resumable:
+        """How far an upload is, for somebody who wants to go on with it: a request that writes it lets go.
+
+        `length_ends`: it is complete when its length is reached (tus). Raises as `append` does, but for
+        `CompletedUpload`.
+        """
+        record = await self._register.not_over(upload_id)
+        if record.state not in ("receiving", "completing"):
+            return record
+        try:
+            async with self._holding(upload_id) as (lease, held):
+                is_whole = length_ends and held.state == "receiving" and held.offset == held.length
+                if not is_whole and held.state != "completing":
+                    return held
+                hasher = await self._hasher(lease.partial, held, {})
+                outcome = await self._completion.complete(lease.partial, held, hasher)
+        except CompletedUpload:
+            return await self._register.not_over(upload_id)
+        if held.is_part:
+            await self._joining.part_is_whole(upload_id)
+        return outcome.upload
+
+    async def look(self, upload_id: str) -> Resumable:
+        """What is known of an upload, over ones included; disturbs nobody. Raises `NotFound`."""
+        return await self._register.known(upload_id)
+
+    async def settled(self, upload_id: str, seconds: float) -> Resumable:
+        """Like `look`, once the upload is complete or over, or the time has passed."""
+        return await self._register.settled(upload_id, seconds)
+
+    async def listed(self, owner: str) -> Sequence[Resumable]:
+        """An owner's uploads, the last changed first, at most `LISTED`."""
+        return await self._ledger.resumables(owner, limit=LISTED)
+
+    async def cancel(self, upload_id: str) -> None:
+        """End an upload and free its bytes. Of a complete one just the upload is forgotten: its file is a file.
+
+        Raises `NotFound`, `Gone`, `Locked`.
+        """
+        record = await self._register.not_over(upload_id)
+        if record.is_open:
+            try:
+                async with self._holding(upload_id) as (_, record):
+                    await self._end(record, "cancelled")
+            except CompletedUpload:
+                record = await self._register.not_over(upload_id)
+        if record.state == "complete":
+            await self._end(record, "cancelled")
+
+    async def _end(self, record: Resumable, state: str) -> None:
+        await self._register.change(record, state=state, hash_state=None)
+        await self._storage.drop(record.id)
+
+    async def join(self, plan: Plan) -> Resumable:
+        """Begin a concatenation of `plan.parts`; complete when this returns, if they all are. Otherwise it becomes so
+        with the last of them. Raises `BadField` for what is not a part, `Gone`, `TooLarge`, `PreconditionFailed`."""
+        if not 0 < len(plan.parts) <= MAX_PARTS:
+            raise BadField(f"a concatenation has from 1 to {MAX_PARTS} parts")
+        parts = await asyncio.gather(*map(self._part, plan.parts))
+        lengths = [each.length for each in parts]
+        length = None if None in lengths else sum(filter(None, lengths))
+        check_size(self._settings, length)
+        await self._uploads.may_replace(plan.path, conditional(plan.conditions))
+        record = await self._begin(plan, "joining", length)
+        await self._joining.join_if_whole(record.id)
+        return await self._register.not_over(record.id)
+
+    async def _part(self, upload_id: str) -> Resumable:
+        try:
+            found = await self._register.not_over(upload_id)
+        except NotFound:
+            raise BadField("Upload-Concat: there is no such part") from None
+        if not found.is_part:
+            raise BadField("Upload-Concat: an upload that was not created as partial")
+        return found
+
+    async def expire(self, limit: int = 100) -> int:
+        """End uploads whose time is over and forget those that ended long ago; how many. To be called until that is 0;
+        safe to interrupt."""
+        return sum([await self._expire(each) for each in await self._ledger.outdated(time.time(), limit=limit)])
+
+    async def _expire(self, record: Resumable) -> bool:
+        if not record.is_open:
+            await self._storage.drop(record.id)
+            await self._ledger.drop(record)
+            return True
+        try:
+            async with self._holding(record.id, patient=False) as (_, held):
+                if held.expires_at < time.time():
+                    log.info("upload %s has expired at %d bytes", held.id, held.offset)
+                    await self._end(held, "expired")
+                    return True
+        except Locked:
+            log.info("upload %s should have expired, but is being written", record.id)
+        except (CompletedUpload, Gone, NotFound):
+            return True
+        return False
+
+    async def collect(self) -> int:
+        """Remove unfinished files that no upload has, which only a crash leaves; how many."""
+        orphans = 0
+        for key in await self._storage.partials():
+            if await self._ledger.resumable(key) is None:
+                log.info("removing %s, which belongs to no upload", key)
+                await self._storage.drop(key)
+                orphans += 1
+        return orphans
+
+    async def rejoin(self) -> None:
+        """Go on with concatenations that a crash interrupted."""
+        for record in await self._ledger.resumables_in(["joining"]):
+            await self._joining.join_if_whole(record.id)
+
+    async def recover(self) -> int:
+        """After a crash, while nobody serves: make ledger and storage agree about all uploads; how many differed."""
+        sizes = await self._storage.partials()
+        differing = [
+            each
+            for each in await self._ledger.resumables_in(OPEN_STATES)
+            if each.state == "completing" or each.verified is not None or sizes.get(each.id) != each.offset
+        ]
+        for record in differing:
+            if record.state != "joining":
+                await self._recover(record)
+        return len(differing)
+
+    async def _recover(self, record: Resumable) -> None:
+        try:
+            await self.offset(record.id)
+        except Exception as error:  # noqa: BLE001 - one upload must not keep the gateway from starting
+            log.warning("upload %s, after the last run: %s", record.id, error)
+
+    async def close(self) -> None:
+        """Let go of everything. No request may be left."""
+        await self._joining.close()
+        self._mailbox.close()

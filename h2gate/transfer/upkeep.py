@@ -1,0 +1,69 @@
+"""What has to be done now and then: uploads that expired go, orphans are collected, concatenations are gone on with.
+
+One worker does it, whichever has the lock in the data folder; it may be interrupted anywhere and begins anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from h2gate.errors import GateError
+from h2gate.transfer.resumables import Resumables
+
+log = logging.getLogger("h2gate.transfer")
+
+_PROGRESS_EVERY = 1000
+
+
+async def keep_up(resumables: Resumables, lock: Path, seconds: float) -> None:
+    """Look after the uploads every `seconds`, until cancelled."""
+    is_first = True
+    while True:
+        with _alone(lock) as is_alone:
+            if is_alone:
+                with suppress(GateError):  # logged by `run`; the next round may go better
+                    await run(resumables, after_start=is_first)
+        is_first = False
+        await asyncio.sleep(seconds)
+
+
+async def run(resumables: Resumables, *, after_start: bool = False) -> None:
+    """One round."""
+    try:
+        if after_start:
+            await resumables.rejoin()
+            await resumables.collect()
+        await _expire(resumables)
+    except GateError as error:
+        log.warning("upkeep: %s", error)
+        raise
+
+
+async def _expire(resumables: Resumables) -> None:
+    ended = told = 0
+    while n_ended := await resumables.expire():
+        ended += n_ended
+        if ended - told >= _PROGRESS_EVERY:
+            told = ended
+            log.info("upkeep: %d uploads so far had expired", ended)
+    if ended:
+        log.info("upkeep: %d uploads had expired or were long over", ended)
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[bool]:
+    """Whether no other worker is at it; none will be, inside."""
+    fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield True
+    except BlockingIOError:
+        yield False
+    finally:
+        os.close(fd)
