@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from typing import Protocol
 
 from h2gate.codec.sha256 import Sha256
-from h2gate.errors import CompletedUpload, GateError, Gone, Locked, NotFound
+from h2gate.errors import CompletedUpload, GateError, Gone, Locked, NotFound, Superseded
 from h2gate.ledger.base import Ledger
 from h2gate.transfer.completing import Completion
 from h2gate.transfer.lease import Lease
@@ -21,12 +21,16 @@ from h2gate.upload import Resumable
 
 log = logging.getLogger("h2gate.transfer")
 
-Holding = Callable[[str], AbstractAsyncContextManager[tuple[Lease, Resumable]]]
+
+class Holding(Protocol):
+    """Holds an upload, storage and ledger in agreement about it (`Resumables`)."""
+
+    def __call__(
+        self, upload_id: str, *, patient: bool = True
+    ) -> AbstractAsyncContextManager[tuple[Lease, Resumable]]: ...
 
 
 class Joining:
-    """`holding` holds an upload (`Resumables`)."""
-
     def __init__(
         self, ledger: Ledger, register: Register, completion: Completion, holding: Holding, *, digest: bool
     ) -> None:
@@ -62,10 +66,10 @@ class Joining:
 
     async def _join(self, upload_id: str) -> None:
         try:
-            async with self._holding(upload_id) as (lease, record):
+            async with self._holding(upload_id, patient=False) as (lease, record):
                 if record.state == "joining":
                     await self._write(lease, record)
-        except (CompletedUpload, Gone, Locked):
+        except (CompletedUpload, Gone, Locked, Superseded):
             log.info("concatenation %s is another's by now", upload_id)
 
     async def _write(self, lease: Lease, record: Resumable) -> None:
@@ -76,12 +80,13 @@ class Joining:
         try:
             if hasher is not None:
                 partial.begin([])
-                await partial.join(record.parts[:1])
+                await lease.unless_asked(lambda: partial.join(record.parts[:1]))
                 await partial.finish()
             else:
                 hasher, rest = (Sha256() if self._digest else None), parts
             partial.begin([hasher] if hasher is not None else [])
-            await partial.join([each.id for each in rest if each is not None])
+            keys = [each.id for each in rest if each is not None]
+            await lease.unless_asked(lambda: partial.join(keys))
             await partial.finish()
             if any(each is None or each.state != "complete" for each in parts):
                 raise NotFound("a part is gone")

@@ -270,16 +270,6 @@ class Resumables:
             return True
         return False
 
-    async def collect(self) -> int:
-        """Remove unfinished files that no upload has, which only a crash leaves; how many."""
-        orphans = 0
-        for key in await self._storage.partials():
-            if await self._ledger.resumable(key) is None:
-                log.info("removing %s, which belongs to no upload", key)
-                await self._storage.drop(key)
-                orphans += 1
-        return orphans
-
     async def rejoin(self) -> None:
         """Go on with concatenations that a crash interrupted."""
         for record in await self._ledger.resumables_in(["joining"]):
@@ -288,15 +278,22 @@ class Resumables:
     async def recover(self) -> int:
         """After a crash, while nobody serves: make ledger and storage agree about all uploads; how many differed."""
         sizes = await self._storage.partials()
-        differing = [
-            each
-            for each in await self._ledger.resumables_in(OPEN_STATES)
-            if each.state == "completing" or each.verified is not None or sizes.get(each.id) != each.offset
-        ]
+        unfinished = await self._ledger.resumables_in(OPEN_STATES)
+        for key in sizes.keys() - {each.id for each in unfinished}:
+            await self._collect(key)
+        differing = [each for each in unfinished if each.verified is not None or sizes.get(each.id) != each.offset]
+        differing += [each for each in unfinished if each.state == "completing" and each not in differing]
         for record in differing:
             if record.state != "joining":
                 await self._recover(record)
         return len(differing)
+
+    async def _collect(self, key: str) -> None:
+        """Remove an unfinished file that no upload has, unless it is a part of a concatenation."""
+        record = await self._ledger.resumable(key)
+        if record is None or record.state != "complete":
+            log.info("removing the unfinished file %s, which belongs to no upload", key)
+            await self._storage.drop(key)
 
     async def _recover(self, record: Resumable) -> None:
         try:

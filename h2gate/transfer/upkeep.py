@@ -1,4 +1,4 @@
-"""What has to be done now and then: uploads that expired go, orphans are collected, concatenations are gone on with.
+"""What has to be done now and then: uploads that expired go, concatenations that were interrupted are gone on with.
 
 One worker does it, whichever has the lock in the data folder; it may be interrupted anywhere and begins anew.
 """
@@ -23,22 +23,18 @@ _PROGRESS_EVERY = 1000
 
 async def keep_up(resumables: Resumables, lock: Path, seconds: float) -> None:
     """Look after the uploads every `seconds`, until cancelled."""
-    is_first = True
     while True:
         with _alone(lock) as is_alone:
             if is_alone:
                 with suppress(GateError):  # logged by `run`; the next round may go better
-                    await run(resumables, after_start=is_first)
-        is_first = False
+                    await run(resumables)
         await asyncio.sleep(seconds)
 
 
-async def run(resumables: Resumables, *, after_start: bool = False) -> None:
+async def run(resumables: Resumables) -> None:
     """One round."""
     try:
-        if after_start:
-            await resumables.rejoin()
-            await resumables.collect()
+        await resumables.rejoin()
         await _expire(resumables)
     except GateError as error:
         log.warning("upkeep: %s", error)
