@@ -127,6 +127,12 @@ class PreconditionFailed(GateError):
     status, code, title = 412, "precondition_failed", "Precondition failed"
 
 
+class UnsupportedVersion(PreconditionFailed):
+    """The protocol version that the client speaks, or does not name (tus 1.0.0)."""
+
+    code, title = "unsupported_version", "Not a version of the protocol that is spoken here"
+
+
 class TooLarge(GateError):
     status, code, title = 413, "too_large", "Too large"
 

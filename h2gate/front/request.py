@@ -46,6 +46,8 @@ class Request:
         self.headers = joined(scope["headers"])
         self.answering = False
         """The answer has begun: an error can no longer be told in it."""
+        self.also: list[tuple[str, str]] = []
+        """Fields that every answer to this request carries, errors too."""
         self._send = send
         self._can_inform = "http.response.informational" in scope["extensions"]
         body = scope["extensions"].get("h2gate.body")
@@ -60,11 +62,14 @@ class Request:
             lines = [(name.encode(), value.encode("latin1", "replace")) for name, value in headers]
             await self._send({"type": "http.response.informational", "status": status, "headers": lines})
 
+    def _lines(self, headers: Sequence[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+        return [(name.encode(), value.encode("latin1", "replace")) for name, value in [*headers, *self.also]]
+
     async def answer(
         self, status: int, headers: Sequence[tuple[str, str]] = (), content: bytes = b"", media_type: str = ""
     ) -> None:
         """The whole answer."""
-        lines = [(name.encode(), value.encode("latin1", "replace")) for name, value in headers]
+        lines = self._lines(headers)
         if status not in (204, 304):
             lines.append((b"content-length", b"%d" % len(content)))
         if media_type:
@@ -77,7 +82,7 @@ class Request:
         self, status: int, headers: Sequence[tuple[str, str]], length: int, content: AsyncGenerator[bytes, None]
     ) -> None:
         """An answer of `length` bytes as they come; the first of them are awaited before anything is sent."""
-        lines = [(name.encode(), value.encode("latin1", "replace")) for name, value in headers]
+        lines = self._lines(headers)
         lines.append((b"content-length", b"%d" % length))
         async with aclosing(content):
             first = b"" if self.method == "HEAD" else await anext(content, b"")

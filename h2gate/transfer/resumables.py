@@ -41,6 +41,7 @@ class Plan:
     """What a request wants to create. `path` is "" for a part of a concatenation."""
 
     path: str
+    id: str = field(default_factory=lambda: secrets.token_hex(16))
     owner: str = ""
     length: int | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
@@ -85,7 +86,7 @@ class Resumables:
 
     async def _begin(self, plan: Plan, state: str, length: int | None) -> Resumable:
         record = Resumable(
-            id=secrets.token_hex(16),
+            id=plan.id,
             path=plan.path,
             owner=plan.owner,
             state=state,
