@@ -99,8 +99,9 @@ class Appending:
         Raises what pulling, storage and ledger raise, and `OffsetConflict`, `InconsistentLength`, `TooLarge`,
         `TooSmall`, `ChecksumMismatch`, `DigestMismatch`, `Superseded`.
         """
-        length = self._agreed_length()
-        self._check_limits(settings, length)
+        length = agreed_length(self._request, self._start, self._record.length)
+        check_limits(settings, self._request, self._start, length)
+        self._max_size = settings.max_size
         verified = self._start if self._request.is_all_or_nothing else None
         if (length, verified) != (self._record.length, self._record.verified):
             self._record = await self._register.change(self._record, length=length, verified=verified)
@@ -126,32 +127,6 @@ class Appending:
         length = self._record.length
         if self._request.complete and length is not None and length != self._partial.size:
             raise InconsistentLength(f"the upload was to have {length} bytes, not {self._partial.size}")
-
-    def _agreed_length(self) -> int | None:
-        """What record and request say of the whole's length. Raises `OffsetConflict`, `InconsistentLength`."""
-        request, start = self._request, self._start
-        if request.offset is not None and request.offset != start:
-            members = {"offset": start, "expected-offset": start, "provided-offset": request.offset}
-            raise OffsetConflict(f"the upload has {start} bytes", **members)
-        told = {self._record.length, request.length}
-        if request.complete and request.body.length is not None:
-            told.add(start + request.body.length)
-        told.discard(None)
-        if len(told) > 1:
-            raise InconsistentLength(f"the upload cannot have {' and '.join(map(str, sorted(told, key=str)))} bytes")
-        length = told.pop() if told else None
-        if length is not None and start + (request.body.length or 0) > length:
-            raise InconsistentLength(f"the upload is to have {length} bytes; this body goes beyond")
-        return length
-
-    def _check_limits(self, settings: Settings, length: int | None) -> None:
-        """Raises `TooLarge`, `TooSmall`, before anything is written."""
-        n_bytes = self._request.body.length
-        check_size(settings, length, self._start + (n_bytes or 0))
-        is_last = self._request.complete or (n_bytes is not None and self._start + n_bytes == length)
-        if n_bytes and n_bytes < settings.min_append and not is_last:
-            raise TooSmall(f"bodies must have {settings.min_append} bytes at least, but for the last")
-        self._max_size = settings.max_size
 
     async def _receive(self, body: Metered) -> Metered:
         taps = [*self._content.values(), *(each for each in (self._hasher, self._checksum) if each is not None)]
@@ -244,6 +219,36 @@ class Appending:
         if not self._request.is_all_or_nothing:
             await self._partial.sync()
             await self._change()
+
+
+def agreed_length(request: Append, start: int, known: int | None) -> int | None:
+    """What the request and who asked before say of the whole's length, for a body at `start`.
+
+    Raises `OffsetConflict`, `InconsistentLength`.
+    """
+    if request.offset is not None and request.offset != start:
+        members = {"offset": start, "expected-offset": start, "provided-offset": request.offset}
+        raise OffsetConflict(f"the upload has {start} bytes", **members)
+    told = {known, request.length}
+    if request.complete and request.body.length is not None:
+        told.add(start + request.body.length)
+    told.discard(None)
+    if len(told) > 1:
+        raise InconsistentLength(f"the upload cannot have {' and '.join(map(str, sorted(told, key=str)))} bytes")
+    length = told.pop() if told else None
+    if length is not None and start + (request.body.length or 0) > length:
+        raise InconsistentLength(f"the upload is to have {length} bytes; this body goes beyond")
+    return length
+
+
+def check_limits(settings: Settings, request: Append, start: int, length: int | None) -> None:
+    """Raises `TooLarge`, `TooSmall`, before anything is written."""
+    n_bytes = request.body.length
+    check_size(settings, length, start + (n_bytes or 0))
+    Metered(request.body, settings.max_append)
+    is_last = request.complete or (n_bytes is not None and start + n_bytes == length)
+    if n_bytes and n_bytes < settings.min_append and not is_last:
+        raise TooSmall(f"bodies must have {settings.min_append} bytes at least, but for the last")
 
 
 def check_size(settings: Settings, *sizes: int | None) -> None:

@@ -20,7 +20,7 @@ from h2gate.config import Settings
 from h2gate.errors import BadField, CompletedUpload, Gone, Locked, NotFound, Refused
 from h2gate.ledger.base import Ledger
 from h2gate.storage.base import Partial, Storage
-from h2gate.transfer.appending import Append, Appending, check_size
+from h2gate.transfer.appending import Append, Appending, agreed_length, check_limits, check_size
 from h2gate.transfer.completing import Completion, Outcome
 from h2gate.transfer.file import conditional
 from h2gate.transfer.joining import Joining
@@ -74,15 +74,20 @@ class Resumables:
         elif word == CHANGED:
             self._register.notify(upload_id)
 
-    async def create(self, plan: Plan) -> Resumable:
+    async def create(self, plan: Plan, first: Append | None = None) -> Resumable:
         """Begin an upload: durable when this returns, with no bytes yet.
 
-        Raises `TooLarge`, `PreconditionFailed`, and `DigestMismatch` for digests that contradict each other.
+        `first` is what is going to be appended at once: nothing is begun that it could not be appended to. Raises
+        `TooLarge`, `TooSmall`, `InconsistentLength`, `PreconditionFailed`.
         """
-        check_size(self._settings, plan.length)
+        length = plan.length
+        if first is not None:
+            length = agreed_length(first, 0, length)
+            check_limits(self._settings, first, 0, length)
+        check_size(self._settings, length)
         if plan.path:
             await self._uploads.may_replace(plan.path, conditional(plan.conditions))
-        return await self._begin(plan, "receiving", plan.length)
+        return await self._begin(plan, "receiving", length)
 
     async def _begin(self, plan: Plan, state: str, length: int | None) -> Resumable:
         record = Resumable(
