@@ -122,12 +122,17 @@ def modified(headers: Mapping[str, str]) -> int | None:
     return parse_date(value, "Last-Modified") if value is not None else None
 
 
-def precondition(headers: Mapping[str, str]) -> Precondition | None:
-    """The conditions of a writing request, to be checked against the file that is there. Raises `BadField` at once."""
-    if not any(name in headers for name in _CONDITIONS):
-        return None
+def conditions(headers: Mapping[str, str]) -> dict[str, str]:
+    """The fields that make a writing request conditional. Raises `BadField`."""
     for name in ("if-match", "if-none-match"):
         entity_tags(headers.get(name, ""), name)
+    return {name: headers[name] for name in _CONDITIONS if name in headers}
+
+
+def precondition(headers: Mapping[str, str]) -> Precondition | None:
+    """The conditions of a writing request, to be checked against the file that is there. Raises `BadField` at once."""
+    if not conditions(headers):
+        return None
 
     def check(file: File | None) -> None:
         etag, modified_ns = (file.etag, file.identity.modified_ns) if file is not None else (None, 0)
