@@ -42,11 +42,56 @@ def digest_field(name: str, digest: bytes) -> str:
     return f"{name}=:{base64.b64encode(digest).decode()}:"
 
 
+def integer(value: str | None) -> int | None:
+    """An item that is a non-negative integer (RFC 9651 section 3.3.1); None for anything else, as if it were missing."""
+    found = _item(value)
+    return found if type(found) is int and found >= 0 else None
+
+
+def boolean(value: str | None) -> bool | None:
+    """An item that is a boolean (RFC 9651 section 3.3.6); None for anything else, as if it were missing."""
+    found = _item(value)
+    return found if isinstance(found, bool) else None
+
+
+def _item(value: str | None) -> object:
+    try:
+        found: tuple[object, object] = http_sf.parse((value or "").encode("latin1"), tltype="item")  # type: ignore[assignment]
+    except ValueError:
+        return None
+    return found[0]
+
+
+def wanted_digests(value: str | None) -> set[str]:
+    """`Want-Repr-Digest`: the algorithms that are wanted at all (RFC 9530 section 4). None where it is malformed."""
+    try:
+        parsed = http_sf.parse((value or "").encode("latin1"), tltype="dictionary")
+    except ValueError:
+        return set()
+    members = parsed.items() if isinstance(parsed, dict) else ()
+    return {name for name, member in members if type(member[0]) is int and 0 < member[0] <= 10}
+
+
+def preferred_wait(value: str) -> int | None:
+    """`Prefer: wait=SECONDS` (RFC 7240 section 4.3); None if it is not there. Other preferences are ignored."""
+    for preference in value.split(","):
+        name, _, wait = preference.partition(";")[0].partition("=")
+        wait = wait.strip().strip('"')
+        if name.strip().lower() == "wait":
+            return int(wait) if wait.isascii() and wait.isdigit() and len(wait) <= 18 else None
+    return None
+
+
 def decimal(value: str, field: str) -> int:
     """A non-negative integer of plain digits."""
     if not (value.isascii() and value.isdigit()) or len(value) > 18:
         raise BadField(f"{field}: {value[:40]!r} is not a non-negative integer")
     return int(value)
+
+
+def timestamp(seconds: float) -> str:
+    """Seconds since the epoch as RFC 3339 has it, in UTC, to the second."""
+    return moment(int(seconds) * 10**9).isoformat().replace("+00:00", "Z")
 
 
 def moment(ns: int) -> datetime:

@@ -35,10 +35,7 @@ async def put(request: Request, uploads: Uploads) -> None:
     if is_folder:
         raise BadPath("a file's path has a name at its end, not a slash")
     headers = request.headers
-    if "content-range" in headers:
-        raise BadField("Content-Range: a PUT replaces the whole file (RFC 9110 section 14.5); use PATCH")
-    if headers.get("content-encoding", "identity").lower() != "identity":
-        raise UnsupportedMediaType("Content-Encoding: content codings are not decoded yet")
+    check_whole(headers)
     file, replaced = await uploads.put(
         path,
         request.body,
@@ -53,17 +50,21 @@ async def put(request: Request, uploads: Uploads) -> None:
     await request.answer(204 if replaced else 201, answer)
 
 
+def check_whole(headers: Mapping[str, str]) -> None:
+    """Raises for bodies that are not a whole file as it is to be."""
+    if "content-range" in headers:
+        raise BadField("Content-Range: a PUT replaces the whole file (RFC 9110 section 14.5); use PATCH")
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        raise UnsupportedMediaType("Content-Encoding: content codings are not decoded yet")
+
+
 async def patch(request: Request, uploads: Uploads) -> None:
     """Write the body behind the file."""
     path, is_folder = file_path(request.raw_path)
     if is_folder:
         raise BadPath("a file's path has a name at its end, not a slash")
     headers = request.headers
-    media_type = headers.get("content-type", _APPEND_TYPES[0]).partition(";")[0].strip().lower()
-    if media_type not in _APPEND_TYPES:
-        error = UnsupportedMediaType(f"a PATCH is of type {_APPEND_TYPES[0]}, not {media_type}")
-        error.headers.append((b"accept-patch", ACCEPT_PATCH.encode()))
-        raise error
+    check_append_type(headers)
     offset = decimal(headers["upload-offset"], "Upload-Offset") if "upload-offset" in headers else None
     try:
         file = await uploads.append(
@@ -78,6 +79,15 @@ async def patch(request: Request, uploads: Uploads) -> None:
         error.headers.append((b"upload-offset", str(error.members["offset"]).encode()))
         raise
     await request.answer(204, [*facts(file), ("upload-offset", str(file.size))])
+
+
+def check_append_type(headers: Mapping[str, str]) -> None:
+    """Raises `UnsupportedMediaType` for a PATCH that is not just bytes."""
+    media_type = headers.get("content-type", _APPEND_TYPES[0]).partition(";")[0].strip().lower()
+    if media_type not in _APPEND_TYPES:
+        error = UnsupportedMediaType(f"a PATCH is of type {_APPEND_TYPES[0]}, not {media_type}")
+        error.headers.append((b"accept-patch", ACCEPT_PATCH.encode()))
+        raise error
 
 
 async def delete(request: Request, uploads: Uploads) -> None:
@@ -124,6 +134,13 @@ def modified(headers: Mapping[str, str]) -> int | None:
 
 def conditions(headers: Mapping[str, str]) -> dict[str, str]:
     """The fields that make a writing request conditional. Raises `BadField`."""
+    for name in ("if-match", "if-none-match"):
+        entity_tags(headers.get(name, ""), name)
+    return {name: headers[name] for name in _CONDITIONS if name in headers}
+
+
+def conditions(headers: Mapping[str, str]) -> dict[str, str]:
+    """The fields of a writing request that make it conditional. Raises `BadField`."""
     for name in ("if-match", "if-none-match"):
         entity_tags(headers.get(name, ""), name)
     return {name: headers[name] for name in _CONDITIONS if name in headers}
