@@ -1,11 +1,194 @@
-"""tus 1.0.0 at /tus/."""
+"""tus 1.0.0 and all its extensions at /tus/: what each method does.
+
+A client of tus tries again after 409, 423 and 5xx, and gives up after every other 4xx: that is what decides the status
+of a body that broke off.
+"""
 
 from __future__ import annotations
 
-from h2gate.errors import NotFound
-from h2gate.front.request import Request
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from h2gate.errors import (
+    BodyCut,
+    CompletedUpload,
+    Conflict,
+    GateError,
+    Locked,
+    MethodNotAllowed,
+    NotFound,
+    OffsetConflict,
+    Refused,
+)
+from h2gate.fields import decimal, digests
+from h2gate.front import metadata, plain, tus_fields
+from h2gate.front.request import Request, file_url
 from h2gate.gateway import Gateway
+from h2gate.transfer.appending import Append
+from h2gate.transfer.completing import Outcome
+from h2gate.transfer.resumables import Plan, Resumables
+from h2gate.transfer.uploads import Uploads
+from h2gate.upload import Resumable
+
+Handler = Callable[[Request, Gateway], Awaitable[None]]
 
 
 async def serve(request: Request, gateway: Gateway) -> None:
-    raise NotFound
+    """Answer a request under /tus/."""
+    request.also.append(("tus-resumable", tus_fields.VERSION))
+    handlers = _OF_ALL if request.raw_path in (b"/tus", b"/tus/") else _OF_ONE
+    allow = ", ".join([*handlers, "OPTIONS"])
+    method = request.headers.get("x-http-method-override", request.method)
+    if method == "OPTIONS":
+        await request.answer(204, [("allow", allow), *tus_fields.abilities(gateway.settings)])
+        return
+    if method != "GET":  # which is no part of tus: a browser follows the URL
+        tus_fields.check_version(request.headers)
+    if method not in handlers:
+        raise MethodNotAllowed(f"{method} is not for this", allow=allow)
+    try:
+        await handlers[method](request, gateway)
+    except GateError as error:
+        _help(error)
+        raise
+
+
+def _help(error: GateError) -> None:
+    """Tell the client how to go on."""
+    if isinstance(error, OffsetConflict):
+        error.headers.append((b"upload-offset", str(error.members["offset"]).encode()))
+    elif isinstance(error, Locked):
+        error.headers.append((b"retry-after", b"1"))
+    elif isinstance(error, BodyCut):
+        error.status = 503
+
+
+async def _post(request: Request, gateway: Gateway) -> None:
+    """Create an upload, with its first bytes if there is a body; or join parts."""
+    headers, resumables = request.headers, gateway.resumables
+    is_part, parts = tus_fields.concatenation(headers)
+    has_body = tus_fields.is_upload(headers)
+    if request.body.length and (parts or not has_body):
+        raise Refused("a concatenation takes no bytes of its own") if parts else tus_fields.not_an_upload()
+    plan = _plan(headers, is_part, parts)
+    if parts:
+        record = await resumables.join(plan)
+        answer = await _joined(record, gateway.uploads)
+    elif has_body or plan.length == 0:
+        request_body = tus_fields.appended(request, 0, plan.length)
+        outcome = await _begin(resumables, plan, request_body)
+        record, answer = outcome.upload, [("upload-offset", str(outcome.upload.offset)), *tus_fields.became(outcome)]
+    else:
+        record, answer = await resumables.create(plan), []
+    answer += [("location", tus_fields.url(record.id)), *tus_fields.expiry(record)]
+    await request.answer(201, answer)
+
+
+def _plan(headers: Mapping[str, str], is_part: bool, parts: Sequence[str]) -> Plan:
+    """What the fields want to create. Raises `BadField`, `BadPath`."""
+    given = headers.get("upload-metadata", "")
+    pairs = metadata.parse(given)
+    plan = Plan(
+        path="",
+        length=None if parts else tus_fields.planned_length(headers),
+        metadata=given,
+        expected=digests(headers.get("repr-digest", ""), "Repr-Digest"),
+        parts=parts,
+    )
+    if is_part:
+        return plan
+    conditions = plain.conditions(headers)
+    return replace(plan, path=metadata.path(pairs, plan.id), fields=metadata.fields(pairs), conditions=conditions)
+
+
+async def _begin(resumables: Resumables, plan: Plan, body: Append) -> Outcome:
+    """Create an upload with its first bytes. Where these fail, it stays if it can be gone on with, and the error tells
+    where it is."""
+    record = await resumables.create(plan)
+    try:
+        return await resumables.append(record.id, body)
+    except GateError as error:
+        if error.retry or isinstance(error, Conflict):
+            error.headers.append((b"location", tus_fields.url(record.id).encode()))
+        else:
+            with suppress(GateError):  # it is over already, or will expire
+                await resumables.cancel(record.id)
+        raise
+
+
+async def _joined(record: Resumable, uploads: Uploads) -> tus_fields.Lines:
+    file = await uploads.find(record.path) if record.state == "complete" else None
+    if file is None or file.upload is None or file.upload.id != record.id:
+        return []
+    return tus_fields.became(Outcome(record, file))
+
+
+async def _head(request: Request, gateway: Gateway) -> None:
+    """Tell how far an upload is; who is writing it lets go."""
+    request.also.append(("cache-control", "no-store"))
+    record = await gateway.resumables.offset(_id(request), length_ends=True)
+    length = record.length if not record.parts else await _length_of_parts(record, gateway.resumables)
+    await request.answer(200, tus_fields.state(record, length))
+
+
+async def _length_of_parts(record: Resumable, resumables: Resumables) -> int | None:
+    """Of a concatenation: known as soon as those of all parts are."""
+    total = 0
+    for part in record.parts if record.length is None else ():
+        length = (await resumables.look(part)).length
+        if length is None:
+            return None
+        total += length
+    return total if record.length is None else record.length
+
+
+async def _patch(request: Request, gateway: Gateway) -> None:
+    """Append the body."""
+    headers, upload_id = request.headers, _id(request)
+    if not tus_fields.is_upload(headers):
+        raise tus_fields.not_an_upload()
+    length = decimal(headers["upload-length"], "Upload-Length") if "upload-length" in headers else None
+    body = tus_fields.appended(request, tus_fields.offset(headers), length)
+    try:
+        outcome = await gateway.resumables.append(upload_id, body)
+    except CompletedUpload as error:
+        outcome = Outcome(await _nothing_to_do(upload_id, body, gateway.resumables, error))
+    record = outcome.upload
+    answer = [("upload-offset", str(record.offset)), *tus_fields.expiry(record), *tus_fields.became(outcome)]
+    await request.answer(204, answer)
+
+
+async def _nothing_to_do(upload_id: str, append: Append, resumables: Resumables, error: CompletedUpload) -> Resumable:
+    """A complete upload, for a request that wants to append nothing to it: as the end of it, sent again, may be."""
+    record = await resumables.look(upload_id)
+    if record.parts:
+        raise Refused("a concatenation takes no bytes of its own (tus 1.0.0)") from error
+    if append.offset != record.offset:
+        raise OffsetConflict(f"the upload has {record.offset} bytes, and is complete", offset=record.offset) from error
+    batch = await append.body.pull()
+    if batch.n_bytes or not batch.last:
+        raise error
+    return record
+
+
+async def _delete(request: Request, gateway: Gateway) -> None:
+    """End an upload. The file that it has become stays: it is another resource."""
+    await gateway.resumables.cancel(_id(request))
+    await request.answer(204)
+
+
+async def _get(request: Request, gateway: Gateway) -> None:
+    """To the file, once there is one; nobody is disturbed."""
+    record = await gateway.resumables.look(_id(request))
+    if record.state != "complete" or record.is_part:
+        raise NotFound("there is no file of this upload, or not yet", state=record.state)
+    await request.answer(307, [("location", file_url(record.path)), ("cache-control", "no-store")])
+
+
+def _id(request: Request) -> str:
+    return tus_fields.upload_id(request.raw_path.decode("latin1"))
+
+
+_OF_ALL: Mapping[str, Handler] = {"POST": _post}
+_OF_ONE: Mapping[str, Handler] = {"HEAD": _head, "PATCH": _patch, "DELETE": _delete, "GET": _get}
