@@ -139,13 +139,6 @@ def conditions(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: headers[name] for name in _CONDITIONS if name in headers}
 
 
-def conditions(headers: Mapping[str, str]) -> dict[str, str]:
-    """The fields of a writing request that make it conditional. Raises `BadField`."""
-    for name in ("if-match", "if-none-match"):
-        entity_tags(headers.get(name, ""), name)
-    return {name: headers[name] for name in _CONDITIONS if name in headers}
-
-
 def precondition(headers: Mapping[str, str]) -> Precondition | None:
     """The conditions of a writing request, to be checked against the file that is there. Raises `BadField` at once."""
     if not conditions(headers):
