@@ -56,10 +56,10 @@ def boolean(value: str | None) -> bool | None:
 
 def _item(value: str | None) -> object:
     try:
-        found: tuple[object, object] = http_sf.parse((value or "").encode("latin1"), tltype="item")  # type: ignore[assignment]
+        found = http_sf.parse((value or "").encode("latin1"), tltype="item")
     except ValueError:
         return None
-    return found[0]
+    return found[0] if isinstance(found, tuple) else None
 
 
 def wanted_digests(value: str | None) -> set[str]:
@@ -69,7 +69,8 @@ def wanted_digests(value: str | None) -> set[str]:
     except ValueError:
         return set()
     members = parsed.items() if isinstance(parsed, dict) else ()
-    return {name for name, member in members if type(member[0]) is int and 0 < member[0] <= 10}
+    wishes = {name: member[0] for name, member in members if isinstance(member, tuple)}
+    return {name for name, wish in wishes.items() if type(wish) is int and 0 < wish <= 10}
 
 
 def preferred_wait(value: str) -> int | None:
