@@ -213,7 +213,7 @@ def _settings(command: Callable[..., int]) -> Callable[..., int]:
 
 def _told(default: Any, metadata: Any) -> str:
     """The default as a person writes it."""
-    if default is None:
+    if default in (None, ()):
         return ""
     if metadata.get("unit") == "bytes":
         for unit, size in (("G", config.GIB), ("M", config.MIB), ("K", config.KIB)):

@@ -40,6 +40,10 @@ class Settings:
     workers: int = _setting(1, "processes, each with its own socket on the same port (SO_REUSEPORT)")
     anonymous: bool = _setting(False, "let anybody who reaches a non-loopback address read and write")
 
+    cors_origins: tuple[str, ...] = _setting(
+        (), "origin whose web pages may use the gateway, as https://example.com; repeatable; * is any"
+    )
+
     digest: bool = _setting(
         True, "compute the SHA-256 of every file; without it Repr-Digest is verified only where sent"
     )

@@ -15,7 +15,7 @@ from quart.asgi import ASGIHTTPConnection
 from werkzeug.exceptions import HTTPException
 
 from h2gate.errors import GateError, from_code
-from h2gate.front import files, problem, resources, tus
+from h2gate.front import cors, files, problem, resources, tus
 from h2gate.front.page import page
 from h2gate.front.request import Request
 from h2gate.gateway import Gateway
@@ -52,6 +52,7 @@ def _room(raw_path: bytes) -> Serve | None:
 
 async def _answer(request: Request, serve: Serve, gateway: Gateway) -> None:
     """Whatever is raised becomes a problem document, unless an answer had begun."""
+    cors.allow(request, frozenset(gateway.settings.cors_origins))
     try:
         await serve(request, gateway)
     except Exception as error:
