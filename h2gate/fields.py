@@ -43,13 +43,13 @@ def digest_field(name: str, digest: bytes) -> str:
 
 
 def integer(value: str | None) -> int | None:
-    """An item that is a non-negative integer (RFC 9651 section 3.3.1); None for anything else, as if it were missing."""
+    """An item that is a non-negative integer (RFC 9651 section 3.3.1); None for all else, as if it were missing."""
     found = _item(value)
     return found if type(found) is int and found >= 0 else None
 
 
 def boolean(value: str | None) -> bool | None:
-    """An item that is a boolean (RFC 9651 section 3.3.6); None for anything else, as if it were missing."""
+    """An item that is a boolean (RFC 9651 section 3.3.6); None for all else, as if it were missing."""
     found = _item(value)
     return found if isinstance(found, bool) else None
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from h2gate.errors import MethodNotAllowed
-from h2gate.front import getting, plain, posting
+from h2gate.front import getting, plain, posting, resumable
+from h2gate.front.interop import limit_field
 from h2gate.front.request import Request
 from h2gate.gateway import Gateway
 from h2gate.transfer.uploads import Uploads
@@ -24,9 +25,12 @@ _ALLOW = ", ".join([*_HANDLERS, "OPTIONS"])
 async def serve(request: Request, gateway: Gateway) -> None:
     """Answer a request under /files/."""
     handler = _HANDLERS.get(request.method)
-    if handler is not None:
+    if resumable.is_creation(request):
+        await resumable.create(request, gateway)
+    elif handler is not None:
         await handler(request, gateway.uploads)
     elif request.method == "OPTIONS":
-        await request.answer(204, [("allow", _ALLOW), ("accept-patch", plain.ACCEPT_PATCH)])
+        lines = [("allow", _ALLOW), ("accept-patch", plain.ACCEPT_PATCH), limit_field(gateway.settings)]
+        await request.answer(204, lines)
     else:
         raise MethodNotAllowed(f"{request.method} is not for files", allow=_ALLOW)

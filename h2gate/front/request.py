@@ -48,6 +48,7 @@ class Request:
         """The answer has begun: an error can no longer be told in it."""
         self.also: list[tuple[str, str]] = []
         """Fields that every answer to this request carries, errors too."""
+        self._receive = receive
         self._send = send
         self._can_inform = "http.response.informational" in scope["extensions"]
         body = scope["extensions"].get("h2gate.body")
@@ -55,6 +56,11 @@ class Request:
             length = self.headers.get("content-length")
             body = AsgiBody(receive, int(length) if length is not None else None)
         self.body: Body = body
+
+    async def left(self) -> None:
+        """Returns when the peer has gone away. For requests without a body; what is there of one is dropped."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
 
     async def inform(self, status: int, headers: Sequence[tuple[str, str]]) -> None:
         """An interim response (1xx), where the server can send one; HTTP/1.0 clients get none."""
