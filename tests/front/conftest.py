@@ -22,6 +22,7 @@ from h2gate.front.app import create_app
 from h2gate.gateway import open_storage
 from h2gate.server.certificates import Certificates
 from tests.conftest import Served, _Thread
+from tests.front.tusser import Tus
 
 _NUMBERS = itertools.count()
 
@@ -58,6 +59,12 @@ def place(gateway: Served) -> Iterator[str]:
 def folder(gateway: Served, place: str) -> Path:
     """The same folder on the disk."""
     return gateway.path(place.removeprefix("/files/"))
+
+
+@pytest.fixture
+def tus(http: httpx.Client, place: str) -> Tus:
+    """A client of tus whose files go to the folder of this test."""
+    return Tus(http, place)
 
 
 Curl = Callable[..., subprocess.CompletedProcess[bytes]]
