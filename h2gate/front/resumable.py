@@ -40,6 +40,7 @@ from h2gate.upload import Resumable, checked_path
 
 _OF_THE_MESSAGE = ("application/partial-upload", "application/offset+octet-stream")
 """Media types that say how the bytes are sent, and nothing of the file."""
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _EXTENDED = re.compile(r"""(?:^|;)\s*filename\*\s*=\s*([^;"\s]+)""", re.IGNORECASE)
 
 
@@ -99,7 +100,7 @@ def _description(headers: Mapping[str, str]) -> dict[str, str]:
 def filename(disposition: str) -> str:
     """The name in a Content-Disposition, `filename*` before `filename` (RFC 6266); "" if there is none. Folders in it
     are folders, as in a form."""
-    if (extended := _EXTENDED.search(disposition)) is not None:
+    if (extended := _EXTENDED.search(_QUOTED.sub('""', disposition))) is not None:
         disposition = f"inline; filename*={extended[1]}"
     with suppress(UnicodeDecodeError):  # else it is Latin-1
         disposition = disposition.encode("latin1").decode()
