@@ -67,11 +67,11 @@ const jobs = {
 }
 
 /** How the requests that were answered had come over, as the browser saw it. */
-const protocols = (page, job) =>
-  page.evaluate((endpoint) => {
-    const requests = performance.getEntriesByType('resource').filter(({ name }) => name.startsWith(endpoint))
-    return [...new Set(requests.filter(({ responseStatus }) => responseStatus).map((each) => each.nextHopProtocol))]
-  }, job.options.endpoint)
+const protocols = (page) =>
+  page.evaluate(() => {
+    const requests = performance.getEntriesByType('resource').filter((each) => each.initiatorType === 'xmlhttprequest')
+    return [...new Set(requests.filter((each) => each.responseStatus).map((each) => each.nextHopProtocol))]
+  })
 
 const job = JSON.parse(process.argv[2])
 const browser = await chromium.launch({
@@ -84,7 +84,7 @@ try {
   await pace(page, job.pace)
   await prepare(page, job)
   const result = await (jobs[job.scenario]?.(page, job) ?? run(page, job.scenario, job))
-  console.log(JSON.stringify({ ...result, protocols: await protocols(page, job) }))
+  console.log(JSON.stringify({ ...result, protocols: await protocols(page) }))
 } catch (error) {
   console.error(error.message)
   process.exitCode = 1

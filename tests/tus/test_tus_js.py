@@ -124,6 +124,40 @@ def test_upload_taken_back_leaves_nothing(client: Client, large: Path, gateway: 
     assert kept(gateway.data) == {}
 
 
+DRAFTS = pytest.mark.parametrize("protocol", ["ietf-draft-03", "ietf-draft-05"])
+
+
+@DRAFTS
+def test_file_arrives_with_its_creation_by_a_draft(
+    client: Client, large: Path, arrived: Arrived, protocol: str
+) -> None:
+    result = client.run("whole", large, endpoint="/files/deep/a", uploadDataDuringCreation=True, protocol=protocol)
+    assert [(answer.method, answer.offset) for answer in result.answers] == [("POST", SIZE)]
+    assert arrived("deep/a", large)
+
+
+# In Node a buffer is sent: of a file in several requests this client never says that it is complete.
+@DRAFTS
+@pytest.mark.parametrize("scenario", ["pause", "reload"])
+def test_upload_by_a_draft_goes_on_where_it_was_cut(
+    client: Client, large: Path, arrived: Arrived, protocol: str, scenario: str
+) -> None:
+    result = client.cut(scenario, large, endpoint="/files/deep/a", source="buffer", protocol=protocol)
+    assert went_on_where_it_was_cut(result)
+    assert arrived("deep/a", large)
+
+
+@DRAFTS
+def test_upload_by_a_draft_taken_back_leaves_nothing(
+    client: Client, large: Path, gateway: Served, protocol: str
+) -> None:
+    result = client.cut("terminate", large, endpoint="/files/a", protocol=protocol)
+    assert [answer.status for answer in result.of("DELETE")] == [204]
+    assert result.of("HEAD")[-1].status in {404, 410}
+    assert not gateway.path("a").exists()
+    assert kept(gateway.data) == {}
+
+
 @pytest.mark.parametrize("client", ["chromium"], indirect=True)
 def test_upload_goes_on_after_the_gateway_was_killed(client: Client, large: Path, spawn: Spawn) -> None:
     killed = spawn()
