@@ -28,7 +28,6 @@ from h2gate.gateway import Gateway
 from h2gate.transfer.appending import Append
 from h2gate.transfer.completing import Outcome
 from h2gate.transfer.resumables import Plan, Resumables
-from h2gate.transfer.uploads import Uploads
 from h2gate.upload import Resumable
 
 Handler = Callable[[Request, Gateway], Awaitable[None]]
@@ -73,16 +72,13 @@ async def _post(request: Request, gateway: Gateway) -> None:
         raise Refused("a concatenation takes no bytes of its own") if parts else tus_fields.not_an_upload()
     plan = _plan(headers, is_part, parts)
     if parts:
-        record = await resumables.join(plan)
-        answer = await _joined(record, gateway.uploads)
+        record, answer = await _join(plan, gateway)
     elif has_body or plan.length == 0:
-        request_body = tus_fields.appended(request, 0, plan.length)
-        outcome = await _begin(resumables, plan, request_body)
+        outcome = await _begin(plan, tus_fields.appended(request, 0, plan.length), resumables)
         record, answer = outcome.upload, [("upload-offset", str(outcome.upload.offset)), *tus_fields.became(outcome)]
     else:
         record, answer = await resumables.create(plan), []
-    answer += [("location", tus_fields.url(record.id)), *tus_fields.expiry(record)]
-    await request.answer(201, answer)
+    await request.answer(201, [("location", tus_fields.url(record.id)), *answer, *tus_fields.expiry(record)])
 
 
 def _plan(headers: Mapping[str, str], is_part: bool, parts: Sequence[str]) -> Plan:
@@ -102,26 +98,36 @@ def _plan(headers: Mapping[str, str], is_part: bool, parts: Sequence[str]) -> Pl
     return replace(plan, path=metadata.path(pairs, plan.id), fields=metadata.fields(pairs), conditions=conditions)
 
 
-async def _begin(resumables: Resumables, plan: Plan, body: Append) -> Outcome:
+async def _begin(plan: Plan, body: Append, resumables: Resumables) -> Outcome:
     """Create an upload with its first bytes. Where these fail, it stays if it can be gone on with, and the error tells
     where it is."""
-    record = await resumables.create(plan)
+    await resumables.create(plan, body)
     try:
-        return await resumables.append(record.id, body)
+        return await resumables.append(plan.id, body)
     except GateError as error:
         if error.retry or isinstance(error, Conflict):
-            error.headers.append((b"location", tus_fields.url(record.id).encode()))
+            error.headers.append((b"location", tus_fields.url(plan.id).encode()))
         else:
-            with suppress(GateError):  # it is over already, or will expire
-                await resumables.cancel(record.id)
+            await _drop(plan.id, resumables)
         raise
 
 
-async def _joined(record: Resumable, uploads: Uploads) -> tus_fields.Lines:
-    file = await uploads.find(record.path) if record.state == "complete" else None
+async def _join(plan: Plan, gateway: Gateway) -> tuple[Resumable, tus_fields.Lines]:
+    """Join parts. Where that fails nothing is lost: the parts are still there, to be joined anew."""
+    try:
+        record = await gateway.resumables.join(plan)
+    except GateError:
+        await _drop(plan.id, gateway.resumables)
+        raise
+    file = await gateway.uploads.find(record.path) if record.state == "complete" else None
     if file is None or file.upload is None or file.upload.id != record.id:
-        return []
-    return tus_fields.became(Outcome(record, file))
+        return record, []
+    return record, tus_fields.became(Outcome(record, file))
+
+
+async def _drop(upload_id: str, resumables: Resumables) -> None:
+    with suppress(GateError):  # there is none, or it is over by itself, or it will expire
+        await resumables.cancel(upload_id)
 
 
 async def _head(request: Request, gateway: Gateway) -> None:
