@@ -101,7 +101,7 @@ def _plan(headers: Mapping[str, str], is_part: bool, parts: Sequence[str]) -> Pl
 async def _begin(plan: Plan, body: Append, resumables: Resumables) -> Outcome:
     """Create an upload with its first bytes. Where these fail, it stays if it can be gone on with, and the error tells
     where it is."""
-    await resumables.create(plan, body)
+    await resumables.create(plan)
     try:
         return await resumables.append(plan.id, body)
     except GateError as error:
