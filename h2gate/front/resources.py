@@ -80,9 +80,8 @@ async def _patch(request: Request, gateway: Gateway, upload_id: str) -> None:
     if offset is None:
         raise BadField("Upload-Offset: it must be there, and be a non-negative integer")
     body = body_of(request, interop, offset, interop.ends(headers))
-    record = await gateway.resumables.look(upload_id)
     try:
-        async with telling(request, gateway, interop, record):
+        async with telling(request, gateway, interop, upload_id):
             outcome = await gateway.resumables.append(upload_id, body)
     except CompletedUpload as error:
         await _refuse(request, gateway, upload_id, error)

@@ -59,11 +59,9 @@ async def create(request: Request, gateway: Gateway) -> None:
     interop = Interop.of(request.headers)
     request.also += interop.echo
     plan, first = _plan(request), body_of(request, interop, 0, interop.complete(request.headers))
-    async with telling(request, gateway, interop):
-        record = await gateway.resumables.create(plan, first)
-    await interop.announce(request, gateway.settings, record)
-    async with telling(request, gateway, interop, record, created=True):
-        outcome = await gateway.resumables.append(record.id, first)
+    announce = partial(interop.announce, request, gateway.settings)
+    async with telling(request, gateway, interop, plan.id, created=True):
+        outcome = await gateway.resumables.create_with(plan, first, announce)
     if outcome.upload.state == "complete":
         await answer_complete(request, interop, outcome)
     else:
@@ -142,24 +140,31 @@ def so_far(request: Request, interop: Interop, outcome: Outcome) -> Lines:
 
 @asynccontextmanager
 async def telling(
-    request: Request, gateway: Gateway, interop: Interop, record: Resumable | None = None, *, created: bool = False
+    request: Request, gateway: Gateway, interop: Interop, upload_id: str, *, created: bool = False
 ) -> AsyncIterator[None]:
-    """Errors tell how the upload stands; those of its creation where it is as well."""
+    """Errors tell how the upload stands; those of its creation where it is as well, if it came to that."""
     try:
         yield
     except PeerGone:
         raise
     except GateError as error:
+        record = await _known(gateway, upload_id)
         found = dict([limit_field(gateway.settings, record)] if isinstance(error, TooLarge) else [])
         if record is not None:
-            if created:
-                found |= whereabouts(gateway.settings, record)
-            found |= await _standing(error, gateway, interop, record.id)
+            found |= dict(whereabouts(gateway.settings, record) if created else [])
+            found |= _standing(error, interop, record)
         request.also += found.items()
         raise
 
 
-async def _standing(error: GateError, gateway: Gateway, interop: Interop, upload_id: str) -> Lines:
+async def _known(gateway: Gateway, upload_id: str) -> Resumable | None:
+    try:
+        return await gateway.resumables.look(upload_id)
+    except GateError:
+        return None
+
+
+def _standing(error: GateError, interop: Interop, record: Resumable) -> Lines:
     """`?1` says that all has come and it would not help to send more of it. No offset is told where it may be another
     one by now, or where only the storage knows it."""
     if isinstance(error, OffsetConflict):
@@ -168,10 +173,6 @@ async def _standing(error: GateError, gateway: Gateway, interop: Interop, upload
         return []
     if isinstance(error, PreconditionFailed | Conflict | BadPath):
         return [interop.told(complete=True)]
-    try:
-        found = await gateway.resumables.look(upload_id)
-    except GateError:
-        return []
-    if found.is_open:
-        return [interop.told(complete=False), ("upload-offset", str(found.offset))]
+    if record.is_open:
+        return [interop.told(complete=False), ("upload-offset", str(record.offset))]
     return [interop.told(complete=True)] if isinstance(error, DigestMismatch) else []

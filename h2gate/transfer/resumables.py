@@ -10,14 +10,14 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from h2gate.codec.sha256 import Sha256
 from h2gate.config import Settings
-from h2gate.errors import BadField, CompletedUpload, Gone, Locked, NotFound, Refused
+from h2gate.errors import BadField, CompletedUpload, GateError, Gone, Locked, NotFound, Refused
 from h2gate.ledger.base import Ledger
 from h2gate.storage.base import Partial, Storage
 from h2gate.transfer.appending import Append, Appending, agreed_length, check_limits, check_size
@@ -66,7 +66,7 @@ class Resumables:
         ask_others = lambda name: self._mailbox.tell(LET_GO, name)  # noqa: E731
         self._leases = Leases(storage, ask_others, settings.takeover_seconds)
         self._completion = Completion(storage, self._register, uploads, digest=settings.digest)
-        self._joining = Joining(ledger, self._register, self._completion, self._holding, digest=settings.digest)
+        self._joining = Joining(ledger, self._register, self._completion, self._holding, settings)
 
     def _heard(self, word: str, upload_id: str) -> None:
         if word == LET_GO:
@@ -80,6 +80,9 @@ class Resumables:
         `first` is what is going to be appended at once: nothing is begun that it could not be appended to. Raises
         `TooLarge`, `TooSmall`, `InconsistentLength`, `PreconditionFailed`.
         """
+        return await self._begin(plan, "receiving", await self._checked_length(plan, first))
+
+    async def _checked_length(self, plan: Plan, first: Append | None) -> int | None:
         length = plan.length
         if first is not None:
             length = agreed_length(first, 0, length)
@@ -87,24 +90,52 @@ class Resumables:
         check_size(self._settings, length)
         if plan.path:
             await self._uploads.may_replace(plan.path, conditional(plan.conditions))
-        return await self._begin(plan, "receiving", length)
+        return length
 
     async def _begin(self, plan: Plan, state: str, length: int | None) -> Resumable:
-        record = Resumable(
-            id=plan.id,
-            path=plan.path,
-            owner=plan.owner,
-            state=state,
-            length=length,
-            fields=plan.fields,
-            metadata=plan.metadata,
-            expected=plan.expected,
-            conditions=plan.conditions,
-            modified_ns=plan.modified_ns,
-            parts=tuple(plan.parts),
-        )
-        begun, _ = await asyncio.gather(self._register.begin(record), self._storage.begin(record.id))
+        record = _planned(plan, state, length)
+        async with self._all_or_nothing(record):
+            jobs = self._register.begin(record), self._storage.begin(plan.id)
+            begun, failure = await asyncio.gather(*jobs, return_exceptions=True)
+            if isinstance(begun, BaseException):
+                raise begun
+            if isinstance(failure, BaseException):
+                raise failure
         return begun
+
+    @asynccontextmanager
+    async def _all_or_nothing(self, record: Resumable) -> AsyncIterator[None]:
+        """Of an upload that could not be begun, neither file nor record stays."""
+        try:
+            yield
+        except BaseException:
+            with suppress(GateError):
+                await self._storage.drop(record.id)
+            with suppress(GateError):
+                await self._ledger.drop(record)
+            raise
+
+    async def create_with(
+        self, plan: Plan, first: Append, announce: Callable[[Resumable], Awaitable[None]] | None = None
+    ) -> Outcome:
+        """Begin an upload with its first bytes; `announce` is called when it is durable, before they are pulled.
+
+        It is held from before anybody can know of it: whoever asks for it takes it over. Nothing is begun that `first`
+        could not be appended to. Raises as `create` and `append` do; `look` tells whether it was begun.
+        """
+        length = await self._checked_length(plan, first)
+        await self._storage.begin(plan.id)
+        async with self._leases.hold(plan.id) as lease:
+            try:
+                record = await self._register.begin(_planned(plan, "receiving", length))
+            except BaseException:
+                await self._storage.drop(plan.id)
+                raise
+            if announce is not None:
+                await announce(record)
+            outcome = await self._append(lease, record, first)
+        await self._tell_joining(outcome)
+        return outcome
 
     async def append(self, upload_id: str, request: Append) -> Outcome:
         """Append a body; whoever is writing this upload is asked to let go of it first.
@@ -118,16 +149,23 @@ class Resumables:
             if record.state == "completing":
                 await self._completion.complete(lease.partial, record)
                 raise CompletedUpload("the upload is complete", offset=lease.partial.size)
-            hasher = await self._hasher(lease.partial, record, request.whole)
-            run = Appending(lease, record, request, hasher, self._register, self._settings.progress_seconds)
-            after, whole = await run.run(self._settings)
-            if not run.ends_upload:
-                is_known = hasher is not None and hasher.n_bytes == after.offset
-                return Outcome(after, sha256=hasher.digest() if hasher is not None and is_known else None)
-            outcome = await self._completion.complete(lease.partial, after, hasher, whole)
-        if record.is_part:
-            await self._joining.part_is_whole(upload_id)
+            outcome = await self._append(lease, record, request)
+        await self._tell_joining(outcome)
         return outcome
+
+    async def _append(self, lease: Lease, record: Resumable, request: Append) -> Outcome:
+        hasher = await self._hasher(lease.partial, record, request.whole)
+        fail, pace = self._completion.fail, self._settings.progress_seconds
+        run = Appending(lease, record, request, hasher, self._register, fail, pace)
+        after, whole = await run.run(self._settings)
+        if run.ends_upload:
+            return await self._completion.complete(lease.partial, after, hasher, whole)
+        is_known = hasher is not None and hasher.n_bytes == after.offset
+        return Outcome(after, sha256=hasher.digest() if hasher is not None and is_known else None)
+
+    async def _tell_joining(self, outcome: Outcome) -> None:
+        if outcome.upload.is_part and outcome.upload.state == "complete":
+            await self._joining.part_is_whole(outcome.upload.id)
 
     @asynccontextmanager
     async def _holding(self, upload_id: str, *, patient: bool = True) -> AsyncIterator[tuple[Lease, Resumable]]:
@@ -157,7 +195,7 @@ class Resumables:
         record = await self._register.open(upload_id)
         shown = await self._ledger.get(upload_id)
         if record.state == "completing" or shown is not None:
-            await self._register.change(record, state="complete")
+            await self._register.completed(record)
             raise CompletedUpload("the upload is complete", offset=record.offset)
         raise await self._lost(record)
 
@@ -196,8 +234,7 @@ class Resumables:
                 outcome = await self._completion.complete(lease.partial, held, hasher)
         except CompletedUpload:
             return await self._register.not_over(upload_id)
-        if held.is_part:
-            await self._joining.part_is_whole(upload_id)
+        await self._tell_joining(outcome)
         return outcome.upload
 
     async def look(self, upload_id: str) -> Resumable:
@@ -279,7 +316,8 @@ class Resumables:
     async def rejoin(self) -> None:
         """Go on with concatenations that a crash interrupted."""
         for record in await self._ledger.resumables_in(["joining"]):
-            await self._joining.join_if_whole(record.id)
+            with suppress(GateError):  # logged by it, and no reason to leave the others
+                await self._joining.join_if_whole(record.id)
 
     async def recover(self) -> int:
         """After a crash, while nobody serves: make ledger and storage agree about all uploads; how many differed."""
@@ -311,3 +349,19 @@ class Resumables:
         """Let go of everything. No request may be left."""
         await self._joining.close()
         self._mailbox.close()
+
+
+def _planned(plan: Plan, state: str, length: int | None) -> Resumable:
+    return Resumable(
+        id=plan.id,
+        path=plan.path,
+        owner=plan.owner,
+        state=state,
+        length=length,
+        fields=plan.fields,
+        metadata=plan.metadata,
+        expected=plan.expected,
+        conditions=plan.conditions,
+        modified_ns=plan.modified_ns,
+        parts=tuple(plan.parts),
+    )

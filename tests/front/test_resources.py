@@ -178,7 +178,7 @@ def test_preference_to_wait_holds_the_answer_until_it_is_complete_or_over(
         with RawClient(gateway.url, gateway.ca) as other:
             waiting = other.open("GET", url, ("prefer", "wait=60"), end=True)
             other.quiet()
-            end(url)  # type: ignore[operator]
+            end(url)
             answer = other.answer(waiting)
         assert (json.loads(answer.body)["state"], answer.headers["preference-applied"]) == (state, "wait=60")
 
