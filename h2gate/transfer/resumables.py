@@ -74,23 +74,15 @@ class Resumables:
         elif word == CHANGED:
             self._register.notify(upload_id)
 
-    async def create(self, plan: Plan, first: Append | None = None) -> Resumable:
-        """Begin an upload: durable when this returns, with no bytes yet.
+    async def create(self, plan: Plan) -> Resumable:
+        """Begin an upload: durable when this returns, with no bytes yet. Raises `TooLarge`, `PreconditionFailed`."""
+        check_size(self._settings, plan.length)
+        await self._check_conditions(plan)
+        return await self._begin(plan, "receiving", plan.length)
 
-        `first` is what is going to be appended at once: nothing is begun that it could not be appended to. Raises
-        `TooLarge`, `TooSmall`, `InconsistentLength`, `PreconditionFailed`.
-        """
-        return await self._begin(plan, "receiving", await self._checked_length(plan, first))
-
-    async def _checked_length(self, plan: Plan, first: Append | None) -> int | None:
-        length = plan.length
-        if first is not None:
-            length = agreed_length(first, 0, length)
-            check_limits(self._settings, first, 0, length)
-        check_size(self._settings, length)
+    async def _check_conditions(self, plan: Plan) -> None:
         if plan.path:
             await self._uploads.may_replace(plan.path, conditional(plan.conditions))
-        return length
 
     async def _begin(self, plan: Plan, state: str, length: int | None) -> Resumable:
         record = _planned(plan, state, length)
@@ -123,7 +115,9 @@ class Resumables:
         It is held from before anybody can know of it: whoever asks for it takes it over. Nothing is begun that `first`
         could not be appended to. Raises as `create` and `append` do; `look` tells whether it was begun.
         """
-        length = await self._checked_length(plan, first)
+        length = agreed_length(first, 0, plan.length)
+        check_limits(self._settings, first, 0, length)
+        await self._check_conditions(plan)
         await self._storage.begin(plan.id)
         async with self._leases.hold(plan.id) as lease:
             try:
