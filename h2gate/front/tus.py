@@ -101,14 +101,14 @@ def _plan(headers: Mapping[str, str], is_part: bool, parts: Sequence[str]) -> Pl
 async def _begin(plan: Plan, body: Append, resumables: Resumables) -> Outcome:
     """Create an upload with its first bytes. Where these fail, it stays if it can be gone on with, and the error tells
     where it is."""
-    await resumables.create(plan)
     try:
-        return await resumables.append(plan.id, body)
+        return await resumables.create_with(plan, body)
     except GateError as error:
-        if error.retry or isinstance(error, Conflict):
-            error.headers.append((b"location", tus_fields.url(plan.id).encode()))
-        else:
+        if not (error.retry or isinstance(error, Conflict)):
             await _drop(plan.id, resumables)
+        with suppress(GateError):  # it is not there
+            if (await resumables.look(plan.id)).is_open:
+                error.headers.append((b"location", tus_fields.url(plan.id).encode()))
         raise
 
 
