@@ -160,6 +160,20 @@ def test_append_verifies_an_announced_trailer_and_refuses_one_that_was_not_annou
     assert http.get(f"{place}/a").content == b"onetwo"
 
 
+def test_trailers_of_a_resumable_upload_are_verified(with_trailer: Send, http: httpx.Client, place: str) -> None:
+    url = http.post(f"{place}/a", headers={"upload-complete": "?0"}).headers["location"]
+    end = {"upload-offset": "0", "upload-complete": "?1"}
+    status, headers, _ = with_trailer("PATCH", url, b"x", "content-digest", wrong(SHA512), **end)
+    assert (status, headers["upload-complete"], headers["upload-offset"]) == (400, "?0", "0")
+    status, headers, _ = with_trailer("PATCH", url, b"x", "content-digest", digest_of(SHA512, b"x"), **end)
+    assert (status, headers["upload-complete"]) == (201, "?1")
+    status, headers, _ = with_trailer(
+        "PUT", f"{place}/b", b"x", "repr-digest", wrong(SHA256), **{"upload-complete": "?1"}
+    )
+    assert (status, headers["upload-complete"]) == (400, "?1")
+    assert http.get(f"{place}/b").status_code == 404
+
+
 @pytest.mark.parametrize("http2", [True, False])
 def test_gateway_without_digests_verifies_what_is_sent_and_answers(
     serve: Serve, trust: ssl.SSLContext, http2: bool
