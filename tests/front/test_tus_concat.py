@@ -184,3 +184,18 @@ def test_concatenation_that_fails_leaves_nothing_but_its_parts(tus: Tus, gateway
     assert "location" not in refused.headers
     assert set((gateway.data / "partial").iterdir()) == before
     assert join(tus, *parts).status_code == 201
+
+
+def test_unfinished_concatenation_that_cannot_be_shown_tells_why_until_it_can_or_is_ended(tus: Tus) -> None:
+    parts = [tus.part(b"ab"), tus.part(length=2)]
+    new, taken = [join(tus, *parts, **given).headers["location"] for given in ({"if_none_match": "*"}, {"name": "b"})]
+    for path in ("a", "b/x"):
+        assert tus.http.put(f"/files/{tus.folder}/{path}", content=b"there").status_code == 201
+    assert tus.patch(parts[1], 0, b"cd").status_code == 204
+    wait_until(lambda: tus.head(new).status_code == 412, "nothing is told")
+    wait_until(lambda: tus.head(taken).status_code == 409, "nothing is told")
+    assert tus.request("DELETE", new).status_code == 204
+    for path in ("b/x", "b/"):
+        assert tus.http.delete(f"/files/{tus.folder}/{path}").status_code == 204
+    assert tus.offset(taken) == 4
+    assert (tus.get("a").content, tus.get("b").content) == (b"there", b"abcd")
