@@ -23,6 +23,9 @@ App: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 
 log = logging.getLogger("h2gate.server")
 
+KEPT_BYTES = 1 << 20
+"""Of a body whose sender has left: it is no longer in anybody's window, and the application may be long at its disk."""
+
 
 class Exchange(ABC):
     """Inbox and answer of one request. The connection calls `arrived`, `ended`, `gone`; the application the rest."""
@@ -71,12 +74,18 @@ class Exchange(ABC):
         self.wake()
 
     def gone(self) -> None:
-        """The peer reset the stream or left; nobody reads the answer."""
+        """The peer reset the stream or left; nobody reads the answer. An application may keep what came before that."""
         self.peer_gone = True
+        while self._inbox_bytes > KEPT_BYTES:
+            size = len(self._chunks.pop())
+            self._inbox_bytes -= size
+            self._dropped(size)
+        self.wake()
+
+    def _drop_all(self) -> None:
         self._dropped(self._inbox_bytes + self._pulled_bytes)
         self._chunks.clear()
         self._inbox_bytes = self._pulled_bytes = 0
-        self.wake()
 
     def hung_up(self) -> None:
         """The peer sends no more. An application that waits for the disconnect is told; one that answers goes on."""
@@ -101,14 +110,14 @@ class Exchange(ABC):
         """See `upload.Body.pull`."""
         if self._pulled_bytes:
             taken, self._pulled_bytes = self._pulled_bytes, 0
-            self._consumed(taken)
+            (self._dropped if self.peer_gone else self._consumed)(taken)
         if self.expects_continue:
             self.expects_continue = False
             if not (self._inbox_bytes or self.request_ended or self.peer_gone):
                 await self._inform(100, [])
         if not (self._inbox_bytes >= self._fair_bytes() or self.request_ended or self.peer_gone):
             await self._arrival()
-        if self.peer_gone:
+        if self.peer_gone and not self._inbox_bytes:
             raise PeerGone
         chunks, self._chunks = self._chunks, []
         self._pulled_bytes, self._inbox_bytes = self._inbox_bytes, 0
@@ -171,9 +180,7 @@ class Exchange(ABC):
 
     def _finished(self) -> None:
         self.answered = True
-        self._dropped(self._inbox_bytes + self._pulled_bytes)
-        self._chunks.clear()
-        self._inbox_bytes = self._pulled_bytes = 0
+        self._drop_all()
         self.wake()
 
     async def run(self, app: App, scope: Message) -> None:

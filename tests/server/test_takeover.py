@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import random
+import socket
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.conftest import Process, Serve, Spawn
@@ -145,3 +147,28 @@ def test_who_waits_in_another_process_is_told(two: Process, connect: Connect) ->
     assert old.answer(stream).status in (200, 201, 204)
     answer = new.answer(waiting)
     assert (answer.status, b'"complete"' in answer.body) == (200, True)
+
+
+@pytest.mark.parametrize("http1", [False, True])
+@pytest.mark.parametrize("n_bytes", [1, 70_000, 300_000])
+def test_what_a_sender_sent_before_it_left_is_kept(serve: Serve, connect: Connect, n_bytes: int, http1: bool) -> None:
+    served = serve()
+    client = connect(served)
+    url = begin(client)
+    with httpx.Client(base_url=served.plain_url) as http:
+        if http1:
+            _send_and_leave(served.plain_port, url, n_bytes)
+        else:
+            stream = client.open("PATCH", url, APPEND, ("upload-offset", "0"), ("upload-complete", "?1"))
+            client.push(stream, CONTENT[:n_bytes], end=False)
+            client.reset(stream)
+            client.quiet()
+        eventually(lambda: http.get(url).json()["offset"] == n_bytes, "all is kept")
+        assert http.head(url).headers["upload-offset"] == str(n_bytes)
+
+
+def _send_and_leave(port: int, url: str, n_bytes: int) -> None:
+    head = f"PATCH {url} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(CONTENT)}\r\nupload-offset: 0\r\n"
+    head += "content-type: application/partial-upload\r\nupload-complete: ?1\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", port)) as sock:
+        sock.sendall(head.encode() + CONTENT[:n_bytes])
