@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.conftest import Served
 from tests.front.conftest import wait_until
 from tests.front.test_resumable import APPEND, begin, digest_of
 
@@ -38,14 +39,15 @@ def by_tus(http: httpx.Client, path: str) -> str:
     return created.headers["location"].rpartition("/")[2]
 
 
-def cut_append(http: httpx.Client, url: str, headers: dict[str, str], content: bytes) -> None:
-    """An append whose sender fails in the middle."""
+def cut_append(http: httpx.Client, partial: Path, url: str, headers: dict[str, str], content: bytes) -> None:
+    """An append whose sender fails in the middle, when something of it has arrived in `partial`."""
 
     class Gone(Exception):
         pass
 
     def pieces() -> object:
         yield content
+        wait_until(lambda: partial.stat().st_size > 0, "nothing of it came")
         raise Gone
 
     announced = {"content-length": str(len(content) + 1)}
@@ -103,6 +105,7 @@ def test_whoever_goes_on_with_it_finds_all_that_was_acknowledged(
 def test_what_one_protocol_was_cut_in_another_ends(
     http: httpx.Client,
     trust: ssl.SSLContext,
+    gateway: Served,
     place: str,
     folder: Path,
     cut: Way,
@@ -110,7 +113,7 @@ def test_what_one_protocol_was_cut_in_another_ends(
 ) -> None:
     upload_id = by_draft(http, f"{place}/a")
     with httpx.Client(http2=False, verify=trust, base_url=http.base_url) as other:
-        cut_append(other, *cut(upload_id, 0), BODY[:700_001])
+        cut_append(other, gateway.data / "partial" / upload_id, *cut(upload_id, 0), BODY[:700_001])
     wait_until(lambda: http.get(f"/uploads/{upload_id}").json()["offset"] > 0, "nothing of it is kept")
     offset = offset_by_draft(http, upload_id)
     assert 0 < offset <= 700_001
