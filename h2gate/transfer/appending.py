@@ -76,14 +76,23 @@ class Appending:
     """One run of it. The upload is held; `record` agrees with the storage; `hasher` has seen all that is there."""
 
     def __init__(
-        self, lease: Lease, record: Resumable, request: Append, hasher: Sha256 | None, register: Register, pace: float
+        self,
+        lease: Lease,
+        record: Resumable,
+        request: Append,
+        hasher: Sha256 | None,
+        register: Register,
+        fail: Callable[[Resumable, str], Awaitable[None]],
+        pace: float,
     ) -> None:
+        """`fail` ends an upload."""
         self._lease = lease
         self._partial = lease.partial
-        self._record = record
+        self._record = self._begun = record
         self._request = request
         self._hasher = hasher
         self._register = register
+        self._fail = fail
         self._pace = pace
         self._start = lease.partial.size
         self._n_bytes = 0
@@ -198,20 +207,29 @@ class Appending:
     async def _settle(self, error: BaseException) -> None:
         """Storage and ledger agree on what is kept; where not even that can be done, the next request does it."""
         try:
+            self._record = await self._register.known(self._record.id)  # a change that was cancelled has happened
+            counts = self._record.verified is None
             if isinstance(error, StorageFailed | StorageFull | LedgerFailed):
                 await self._keep_what_is_safe()
             elif isinstance(error, _Exceeded):
-                await self._register.change(self._record, state="failed", reason=str(error))
-            elif self._request.is_all_or_nothing or isinstance(error, ChecksumMismatch | DigestMismatch):
-                await self._partial.cut(self._start)
-                self._record = await self._register.change(self._record, offset=self._start, verified=None)
-            else:
+                await self._fail(self._record, str(error))
+            elif isinstance(error, ChecksumMismatch | DigestMismatch) or not counts:
+                await self._take_back()
+            elif not self._request.is_all_or_nothing:
                 await self._partial.finish()
-                await self._change(verified=None)
+                await self._change()
         except GateError as second:
             log.warning("upload %s: after %r: %s", self._record.id, error, second)
             with suppress(GateError):
                 await self._register.change(self._record, verified=self._record.offset)
+
+    async def _take_back(self) -> None:
+        """Drop what this body brought. The record goes first: it must not say more than the storage has."""
+        before: dict[str, Any] = {"offset": self._start, "hash_state": self._begun.hash_state}
+        if self._record.offset > self._start:
+            self._record = await self._register.change(self._record, verified=self._start, **before)
+        await self._partial.cut(self._start)
+        self._record = await self._register.change(self._record, verified=None, **before)
 
     async def _keep_what_is_safe(self) -> None:
         """The storage or ledger has failed: the taps may have seen more than was written."""

@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from h2gate.codec import digest
 from h2gate.codec.sha256 import Sha256
-from h2gate.errors import DigestMismatch
+from h2gate.errors import BadPath, Conflict, DigestMismatch, PreconditionFailed
 from h2gate.storage.base import Partial, Storage
 from h2gate.transfer.file import File, conditional
 from h2gate.transfer.register import Register
@@ -54,12 +54,11 @@ class Completion:
         `Conflict`, `BadPath` and what storage and ledger raise: the bytes are kept, and it may be tried again.
         """
         if record.state == "completing":
-            return await self._show(partial, record, hasher)
+            return await self._shown(partial, record) or await self._show(partial, record, hasher)
         try:
             sha256 = await self._verified(partial, hasher, digest.merged(record.expected, whole))
         except DigestMismatch as error:
-            await self._register.change(record, state="failed", reason=str(error))
-            await self._storage.drop(record.id)
+            await self.fail(record, str(error))
             raise
         size = partial.size
         whole_record = replace(record, offset=size, length=size, verified=None, sha256=sha256)
@@ -67,6 +66,11 @@ class Completion:
             state = hasher.state() if hasher is not None else None
             return Outcome(await self._register.change(whole_record, state="complete", hash_state=state), sha256=sha256)
         return await self._show(partial, whole_record, hasher)
+
+    async def fail(self, record: Resumable, reason: str) -> None:
+        """The upload is over, and its bytes go. It must be held."""
+        await self._register.change(record, state="failed", reason=reason, hash_state=None, verified=None)
+        await self._storage.drop(record.id)
 
     async def _verified(self, partial: Partial, hasher: Sha256 | None, wanted: Mapping[str, bytes]) -> bytes | None:
         """The SHA-256 of the whole, if it is kept or wanted. Raises `DigestMismatch`."""
@@ -80,24 +84,34 @@ class Completion:
             digest.verify(wanted, name, found)
         return sha256
 
+    async def _shown(self, partial: Partial, record: Resumable) -> Outcome | None:
+        """A crash may have come between the two names of the file: it is shown, and looks unfinished still."""
+        file = await self._uploads.find(record.path)
+        if file is None or file.identity.inode != (await partial.stamp(None)).inode:
+            return None
+        await self._storage.drop(record.id)
+        return Outcome(await self._register.completed(record), file, record.sha256)
+
     async def _show(self, partial: Partial, record: Resumable, hasher: Sha256 | None) -> Outcome:
-        may_replace = await self._uploads.may_replace(record.path, conditional(record.conditions))
-        upload = Upload(
-            id=record.id,
-            path=record.path,
-            identity=await partial.stamp(record.modified_ns),
-            sha256=record.sha256,
-            fields=record.fields,
-            completed_at=time.time(),
-        )
-        record = await self._register.change(record, showing=upload, state="completing")
+        """Where it is not known whether the file is shown, the record stays "completing"."""
+        identity = await partial.stamp(record.modified_ns)
         try:
+            may_replace = await self._uploads.may_replace(record.path, conditional(record.conditions))
+            upload = Upload(
+                id=record.id,
+                path=record.path,
+                identity=identity,
+                sha256=record.sha256,
+                fields=record.fields,
+                completed_at=time.time(),
+            )
+            record = await self._register.change(record, showing=upload, state="completing")
             replaced = await self._uploads.show(upload, may_replace, hasher, partial=True)
-        except BaseException:
+        except (PreconditionFailed, Conflict, BadPath):
             await self._register.change(record, state="receiving")
             raise
-        record = await self._register.change(record, state="complete", replaced=replaced, hash_state=None)
-        return Outcome(record, File(record.path, upload.identity, upload), record.sha256)
+        record = await self._register.completed(record, replaced=replaced)
+        return Outcome(record, File(record.path, identity, upload), record.sha256)
 
 
 async def _read_digest(partial: Partial, name: str) -> bytes:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Protocol
 
 from h2gate.codec.sha256 import Sha256
-from h2gate.errors import CompletedUpload, GateError, Gone, Locked, NotFound, Superseded
+from h2gate.config import Settings
+from h2gate.errors import CompletedUpload, GateError, Gone, Locked, NotFound, Superseded, TooLarge
 from h2gate.ledger.base import Ledger
+from h2gate.transfer.appending import check_size
 from h2gate.transfer.completing import Completion
 from h2gate.transfer.lease import Lease
 from h2gate.transfer.register import Register
@@ -32,13 +35,14 @@ class Holding(Protocol):
 
 class Joining:
     def __init__(
-        self, ledger: Ledger, register: Register, completion: Completion, holding: Holding, *, digest: bool
+        self, ledger: Ledger, register: Register, completion: Completion, holding: Holding, settings: Settings
     ) -> None:
         self._ledger = ledger
         self._register = register
         self._completion = completion
         self._holding = holding
-        self._digest = digest
+        self._settings = settings
+        self._digest = settings.digest
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def part_is_whole(self, part_id: str) -> None:
@@ -75,25 +79,39 @@ class Joining:
     async def _write(self, lease: Lease, record: Resumable) -> None:
         partial = lease.partial
         await partial.cut(0)  # a crash may have left the beginning of it
-        first, *rest = parts = [await self._ledger.resumable(each) for each in record.parts]
-        hasher = _resumed(first) if self._digest else None
+        parts = [await self._ledger.resumable(each) for each in record.parts]
         try:
-            if hasher is not None:
-                partial.begin([])
-                await lease.unless_asked(lambda: partial.join(record.parts[:1]))
-                await partial.finish()
-            else:
-                hasher, rest = (Sha256() if self._digest else None), parts
-            partial.begin([hasher] if hasher is not None else [])
-            keys = [each.id for each in rest if each is not None]
-            await lease.unless_asked(lambda: partial.join(keys))
-            await partial.finish()
-            if any(each is None or each.state != "complete" for each in parts):
-                raise NotFound("a part is gone")
-        except NotFound as error:
-            await self._register.change(record, state="failed", reason=str(error))
+            hasher = await self._copy(lease, parts)
+        except (NotFound, TooLarge) as error:
+            log.warning("concatenation %s: %s", record.id, error)
+            await self._completion.fail(record, str(error))
+            return
+        except BaseException:
+            with suppress(GateError):
+                await partial.cut(0)  # it is tried again, and others may need the room meanwhile
             raise
         await self._completion.complete(partial, record, hasher, {})
+
+    async def _copy(self, lease: Lease, parts: Sequence[Resumable | None]) -> Sha256 | None:
+        """Write all parts behind each other; the running SHA-256 of them. Raises `NotFound`, `TooLarge`."""
+        check_size(self._settings, sum(each.length or 0 for each in parts if each is not None))
+        whole = [each for each in parts if each is not None and each.state == "complete"]
+        if len(whole) < len(parts):
+            raise NotFound("a part is gone")
+        hasher = _resumed(whole[0]) if self._digest else None
+        if hasher is not None:
+            await self._append(lease, whole[:1], None)
+            await self._append(lease, whole[1:], hasher)
+        else:
+            hasher = Sha256() if self._digest else None
+            await self._append(lease, whole, hasher)
+        return hasher
+
+    async def _append(self, lease: Lease, parts: Sequence[Resumable], hasher: Sha256 | None) -> None:
+        partial = lease.partial
+        partial.begin([hasher] if hasher is not None else [])
+        await lease.unless_asked(lambda: partial.join([each.id for each in parts]))
+        await partial.finish()
 
     async def close(self) -> None:
         """End what runs; it will be begun anew after the next start."""
@@ -102,12 +120,14 @@ class Joining:
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
 
-def _resumed(part: Resumable | None) -> Sha256 | None:
-    if part is None or part.hash_state is None:
-        return None
-    return Sha256.restored(part.hash_state)
+def _resumed(part: Resumable) -> Sha256 | None:
+    return Sha256.restored(part.hash_state) if part.hash_state is not None else None
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and isinstance(task.exception(), GateError):
-        log.warning("concatenation: %s", task.exception())
+    if task.cancelled() or (error := task.exception()) is None:
+        return
+    if isinstance(error, GateError):
+        log.warning("concatenation: %s", error)
+    else:
+        log.error("concatenation", exc_info=error)

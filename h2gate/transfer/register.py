@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from h2gate.errors import CompletedUpload, Gone, NotFound
+from h2gate.errors import CompletedUpload, Conflict, Gone, NotFound
 from h2gate.ledger.base import Ledger
 from h2gate.upload import Resumable, Upload
 
@@ -44,6 +44,16 @@ class Register:
             self.notify(changed.id)
             self._tell_others(changed.id)
         return changed
+
+    async def completed(self, resumable: Resumable, **changes: Any) -> Resumable:
+        """Say that it is complete. Another process that found its file shown may have said so first."""
+        try:
+            return await self.change(resumable, state="complete", hash_state=None, **changes)
+        except Conflict:
+            found = await self.known(resumable.id)
+            if found.state != "complete":
+                raise
+            return found
 
     async def known(self, upload_id: str) -> Resumable:
         """The record. Raises `NotFound`."""
@@ -80,7 +90,8 @@ class Register:
                 async with asyncio.timeout(seconds):
                     while (await self.known(upload_id)).is_open:
                         with suppress(TimeoutError):  # a word of another process may have been lost
-                            await asyncio.wait_for(event.wait(), _LOOK_SECONDS)
+                            async with asyncio.timeout(_LOOK_SECONDS):
+                                await event.wait()
                         event.clear()
             return await self.known(upload_id)
         finally:

@@ -118,13 +118,12 @@ class Resumables:
         length = agreed_length(first, 0, plan.length)
         check_limits(self._settings, first, 0, length)
         await self._check_conditions(plan)
-        await self._storage.begin(plan.id)
-        async with self._leases.hold(plan.id) as lease:
-            try:
-                record = await self._register.begin(_planned(plan, "receiving", length))
-            except BaseException:
-                await self._storage.drop(plan.id)
-                raise
+        async with AsyncExitStack() as stack:
+            planned = _planned(plan, "receiving", length)
+            async with self._all_or_nothing(planned):
+                await self._storage.begin(plan.id)
+                lease = await stack.enter_async_context(self._leases.hold(plan.id))
+                record = await self._register.begin(planned)
             if announce is not None:
                 await announce(record)
             outcome = await self._append(lease, record, first)
