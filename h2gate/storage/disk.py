@@ -7,7 +7,6 @@ many share a sync; large ones are written block by block from a pool of threads,
 
 from __future__ import annotations
 
-import asyncio
 import os
 import stat
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
@@ -108,7 +107,7 @@ class DiskStorage:
                 fd, self._partial, self._threads, self._blocks, direct=self._direct_io, fsync=self._fsync
             )
         finally:
-            os.close(fd)
+            await self._run(os.close, fd)  # of a file that was dropped, this is what frees the blocks
 
     async def partials(self) -> dict[str, int]:
         return await self._run(partial.sizes, self._partial)
@@ -225,14 +224,8 @@ class DiskStorage:
 
     async def _open(self, work: Callable[_Given, int], *args: _Given.args, **named: _Given.kwargs) -> int:
         """Like `_run`, for a descriptor: one that nobody will hear of is closed."""
-        job = self._threads.submit(work, *args, **named)
-        try:
-            with translating("the file or folder"):
-                return await job
-        except asyncio.CancelledError:
-            if job.exception() is None:
-                os.close(job.result())
-            raise
+        with translating("the file or folder"):
+            return await partial.descriptor(self._threads.submit(work, *args, **named))
 
 
 def _open_folder(path: Path) -> int:

@@ -6,6 +6,7 @@ time, in whatever process, and is gone with the process.
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 from collections.abc import Sequence
@@ -58,6 +59,16 @@ def _is_still_there(folder: int, key: str, fd: int) -> bool:
     with suppress(FileNotFoundError):
         return os.stat(key, dir_fd=folder, follow_symlinks=False).st_ino == os.fstat(fd).st_ino
     return False
+
+
+async def descriptor(job: asyncio.Future[int]) -> int:
+    """What a job opens; if this is cancelled, nobody will hear of it, and it is closed."""
+    try:
+        return await job
+    except asyncio.CancelledError:
+        if job.exception() is None:
+            os.close(job.result())
+        raise
 
 
 def sizes(folder: int) -> dict[str, int]:
@@ -152,7 +163,8 @@ class DiskPartial:
     async def join(self, keys: Sequence[str]) -> None:
         with translating("a part of the upload"):
             for key in keys:
-                fd = await self._threads.submit(os.open, key, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._folder)
+                job = self._threads.submit(os.open, key, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._folder)
+                fd = await descriptor(job)
                 try:
                     for at in range(0, os.fstat(fd).st_size, BLOCK):
                         await self._threads.submit(self._copy, fd, at)

@@ -81,6 +81,7 @@ class Writer:
     def _gather(self, view: memoryview, chunks: Sequence[bytes]) -> None:
         fill = len(self._tail)
         view[:fill] = self._tail
+        self._tail = b""  # after an error there is nothing more to write: it would land behind a hole
         for chunk in chunks:
             size = len(chunk)
             if fill + size <= BLOCK:
