@@ -42,11 +42,11 @@ class Mailbox:
                 continue
             try:
                 self._socket.sendto(f"{word} {upload_id}".encode(), str(self._base / name))
-            except BlockingIOError:
-                continue  # it has much to read; whoever needs it asks again
-            except OSError:
+            except (ConnectionRefusedError, FileNotFoundError):
                 with suppress(FileNotFoundError):
                     os.unlink(name, dir_fd=self._folder)
+            except OSError:
+                continue  # it has much to read, or the system has no memory now; whoever needs it asks again
 
     def _read(self) -> None:
         with suppress(BlockingIOError):

@@ -10,7 +10,7 @@ import fcntl
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from h2gate.errors import GateError
@@ -24,24 +24,18 @@ _PROGRESS_EVERY = 1000
 async def keep_up(resumables: Resumables, lock: Path, seconds: float) -> None:
     """Look after the uploads every `seconds`, until cancelled."""
     while True:
-        with _alone(lock) as is_alone:
-            if is_alone:
-                with suppress(GateError):  # logged by `run`; the next round may go better
+        try:
+            with _alone(lock) as is_alone:
+                if is_alone:
                     await run(resumables)
+        except Exception as error:
+            log.warning("upkeep: %s", error, exc_info=not isinstance(error, GateError))
         await asyncio.sleep(seconds)
 
 
 async def run(resumables: Resumables) -> None:
     """One round."""
-    try:
-        await resumables.rejoin()
-        await _expire(resumables)
-    except GateError as error:
-        log.warning("upkeep: %s", error)
-        raise
-
-
-async def _expire(resumables: Resumables) -> None:
+    await resumables.rejoin()
     ended = told = 0
     while n_ended := await resumables.expire():
         ended += n_ended
