@@ -31,7 +31,7 @@ async def put(gateway: Gateway, path: str, body: bytes, **options: Any) -> Uploa
     return file.upload
 
 
-def after_a_start(data: Path, before: Callable[[Gateway], Coroutine[Any, Any, None]]) -> tuple[int, int]:
+def after_a_start(data: Path, before: Callable[[Gateway], Coroutine[Any, Any, None]]) -> tuple[int, int, int]:
     """Do something in a gateway, end it, and recover; what `recover` counted."""
     settings = Settings(data=data)
 
