@@ -15,7 +15,7 @@ from contextlib import suppress
 from h2gate.errors import Locked, NotFound, StorageFailed
 from h2gate.lane import Threads
 from h2gate.storage.tree import translating
-from h2gate.storage.writer import BLOCK, Blocks, Writer, check_room, stamped
+from h2gate.storage.writer import BLOCK, Blocks, Writer, check_room, set_direct, stamped
 from h2gate.upload import Identity, Tap
 
 _FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -148,6 +148,7 @@ class DiskPartial:
         self._writer = None
 
     def _cut(self, size: int) -> None:
+        set_direct(self._fd, False)  # a body that was not finished may have left it on; what comes now may be read
         os.ftruncate(self._fd, size)
         if self._fsync:
             os.fsync(self._fd)

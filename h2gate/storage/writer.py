@@ -56,17 +56,17 @@ class Writer:
         self._tail = b""
         self._tapped = 0
         """As many bytes of the tail the taps have seen."""
-        self._direct = direct and self._set_direct(True)
+        self._direct = direct and set_direct(self._fd, True)
         if self._direct and offset % ALIGNMENT:
             self._go_back_to_alignment()
 
     def _go_back_to_alignment(self) -> None:
         """Write the last block anew, with the bytes that it has: a torn write leaves them as they were."""
         start = self.offset - self.offset % ALIGNMENT
-        self._set_direct(False)
+        set_direct(self._fd, False)
         self._tail = os.pread(self._fd, self.offset - start, start)
         self._tapped = len(self._tail)
-        self._direct = self._set_direct(True)
+        self._direct = set_direct(self._fd, True)
         self.offset = start
 
     def write(self, chunks: Sequence[bytes]) -> None:
@@ -115,7 +115,7 @@ class Writer:
             except OSError as error:
                 if not (self._direct and error.errno == errno.EINVAL):
                     raise
-                self._direct = not self._set_direct(False)  # an odd file system, or a short write before this one
+                self._direct = not set_direct(self._fd, False)  # an odd file system, or a short write before this one
                 continue
             done += written
             self.offset += written
@@ -132,7 +132,7 @@ class Writer:
     def flush(self) -> None:
         """Write what was held back; after this, nothing more. Raises `OSError`."""
         if self._direct:
-            self._set_direct(False)
+            set_direct(self._fd, False)
             self._direct = False
         with memoryview(self._tail) as view:
             self._put(view, len(view))
@@ -143,13 +143,15 @@ class Writer:
         self.flush()
         return stamped(self._fd, modified_ns, fsync=self._fsync)
 
-    def _set_direct(self, wanted: bool) -> bool:
-        flags = fcntl.fcntl(self._fd, fcntl.F_GETFL)
-        try:
-            fcntl.fcntl(self._fd, fcntl.F_SETFL, flags | _DIRECT if wanted else flags & ~_DIRECT)
-        except OSError:
-            return False
-        return bool(_DIRECT)
+
+def set_direct(fd: int, wanted: bool) -> bool:
+    """Whether `fd` could be told to write past the page cache, or not to."""
+    flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETFL, flags | _DIRECT if wanted else flags & ~_DIRECT)
+    except OSError:
+        return False
+    return bool(_DIRECT)
 
 
 def check_room(fd: int, n_bytes: int | None) -> None:
