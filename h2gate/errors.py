@@ -46,6 +46,10 @@ class BadForm(BadRequest):
     code, title = "bad_form", "The form cannot be understood"
 
 
+class BadBundle(BadRequest):
+    code, title = "bad_bundle", "The archive cannot be understood"
+
+
 class BodyCut(BadRequest):
     """The body ended before it was whole: fewer bytes than its content-length, or a broken connection."""
 

@@ -19,19 +19,22 @@ import httpx
 
 from h2gate.client import names
 from h2gate.client.asking import Asker, Entry
+from h2gate.client.bundling import FEW, Bundler, split
 from h2gate.client.failures import LocalFile, from_httpx
 from h2gate.client.listener import Item, Listener, Outcome
 from h2gate.client.local import local_failure
 from h2gate.client.moving import SMALL, Mover
 from h2gate.client.transport import HttpVersion, Transport, tls_context
-from h2gate.errors import ConfigError, GateError
+from h2gate.errors import ConfigError, GateError, UnsupportedMediaType
 
 ATTEMPTS = 3
+BUNDLES_AT_ONCE = 4
 
 
 class Client:
     """`url`: where relative names start. `ca`: files of authorities trusted beside the system's. `digest`: send each
-    large file's SHA-256 behind it as a trailer (what the gateway states is compared in any case).
+    large file's SHA-256 behind it as a trailer (what the gateway states is compared in any case). `bundles`: send small
+    files many at a time, where the gateway takes that.
 
     Raises `ConfigError` for what cannot be meant; the failures of single files come as `Outcome.error`.
     """
@@ -46,6 +49,7 @@ class Client:
         streams: int = 32,
         connections: int = 1,
         digest: bool = True,
+        bundles: bool = True,
         listener: Listener | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
@@ -65,6 +69,7 @@ class Client:
         self._listener = listener or Listener()
         self._asker = Asker(self.transport, headers or {})
         self._mover = Mover(self._asker, self._listener, digest=digest and http != "1.1")
+        self._bundler = Bundler(self._asker, self._listener) if bundles else None
 
     async def __aenter__(self) -> Client:
         return self
@@ -74,6 +79,8 @@ class Client:
     ) -> None:
         await self._asker.close()
         await self._mover.close()
+        if self._bundler is not None:
+            await self._bundler.close()
 
     def at_work(self) -> str:
         """What is going on now, in a few words."""
@@ -89,7 +96,14 @@ class Client:
         self._listener.planned(items)
         for outcome in failed:
             self._listener.finished(outcome)
-        return failed + await self._run(items, self._mover.put)
+        small = [item for item in items if item.size is not None and item.size <= SMALL]
+        if self._bundler is None or len(small) < FEW:
+            return failed + await self._run(items, self._mover.put)
+        large = [item for item in items if item.size is None or item.size > SMALL]
+        async with asyncio.TaskGroup() as group:
+            alone = group.create_task(self._run(large, self._mover.put))
+            together = group.create_task(self._run_bundled(small, self._bundler))
+        return failed + alone.result() + together.result()
 
     async def get(self, urls: Sequence[str], target: str = ".") -> list[Outcome]:
         """Fetch files, and folders (URLs that end in "/") with everything below, to `target`."""
@@ -169,6 +183,38 @@ class Client:
             group.create_task(all_of(group, large, asyncio.Semaphore(self._streams)))
             group.create_task(all_of(group, small, asyncio.Semaphore(3 * self._streams)))
         return outcomes
+
+    async def _run_bundled(self, items: Sequence[Item], bundler: Bundler) -> list[Outcome]:
+        """Small files, some hundreds a request; those that were not answered are sent again, one by one."""
+        outcomes: list[Outcome] = []
+        again: list[Item] = []
+        places = asyncio.Semaphore(BUNDLES_AT_ONCE)
+
+        async def one(bundle: Sequence[Item]) -> None:
+            async with places:
+                self._begin(bundle)
+                try:
+                    async for outcome in bundler.put(bundle):
+                        if outcome.error is not None and outcome.error.retry:
+                            again.append(outcome.item)
+                        else:
+                            outcomes.append(outcome)
+                            self._listener.finished(outcome)
+                except UnsupportedMediaType:
+                    again.extend(bundle)
+                finally:
+                    self.in_flight -= 1
+
+        async with asyncio.TaskGroup() as group:
+            for bundle in split(items):
+                group.create_task(one(bundle))
+        return outcomes + await self._run(again, self._mover.put)
+
+    def _begin(self, bundle: Sequence[Item]) -> None:
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        for item in bundle:
+            self._listener.started(item)
 
     async def _attempts(self, item: Item, once: Callable[[Item], Awaitable[Outcome]]) -> Outcome:
         start, attempt = time.monotonic(), 0

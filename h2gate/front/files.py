@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from h2gate.errors import MethodNotAllowed
-from h2gate.front import getting, plain, posting, resumable
+from h2gate.front import bundle, getting, plain, posting, resumable
 from h2gate.front.interop import limit_field
 from h2gate.front.request import Request
 from h2gate.gateway import Gateway
@@ -27,6 +27,8 @@ async def serve(request: Request, gateway: Gateway) -> None:
     handler = _HANDLERS.get(request.method)
     if resumable.is_creation(request):
         await resumable.create(request, gateway)
+    elif bundle.is_bundle(request):
+        await bundle.unpack(request, gateway.uploads)
     elif handler is not None:
         await handler(request, gateway.uploads)
     elif request.method == "OPTIONS":

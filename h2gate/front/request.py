@@ -103,6 +103,13 @@ class Request:
                 sent += len(chunk)
                 await self._send({"type": "http.response.body", "body": chunk, "more_body": sent < length})
 
+    async def answer_more(self, status: int, headers: Sequence[tuple[str, str]], content: bytes, *, last: bool) -> None:
+        """A piece of an answer whose length is not known; the first one begins it."""
+        if not self.answering:
+            self.answering = True
+            await self._send({"type": "http.response.start", "status": status, "headers": self._lines(headers)})
+        await self._send({"type": "http.response.body", "body": content, "more_body": not last})
+
     async def answer_json(self, status: int, value: object, headers: Sequence[tuple[str, str]] = ()) -> None:
         """The whole answer, as JSON."""
         await self.answer(status, headers, json.dumps(value).encode(), "application/json")
