@@ -140,9 +140,10 @@ def _read(item: Item) -> _Read | BaseException:
 
 def _common_folder(urls: Sequence[str]) -> str:
     """The deepest folder that all are below."""
-    first, last = min(urls), max(urls)
-    n_same = next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
-    return first[: first.rindex("/", 0, n_same + 1) + 1] if n_same < len(first) else first[: first.rindex("/") + 1]
+    folder = urls[0][: urls[0].rindex("/") + 1]
+    while not all(url.startswith(folder) for url in urls):
+        folder = folder[: folder.rindex("/", 0, -1) + 1]
+    return folder
 
 
 async def _if_not_lines(response: httpx.Response) -> bool:

@@ -129,24 +129,23 @@ class Bundle:
         return None
 
     async def _next(self) -> Event:
-        """Raises what is wrong with the whole, again and again."""
-        if self._error is not None and not self._events:
-            raise self._error
-        try:
-            return await self._read()
-        except GateError as error:
-            self._error = error
-            raise
-
-    async def _read(self) -> Event:
+        """Raises what is wrong with the whole, once all before it was seen, and then always."""
         while not self._events:
-            batch = await self._body.pull()
-            for chunk in batch.chunks:
-                self._events.extend(self._reader.feed(chunk))
-            self._is_over = batch.last
-            if batch.last:
-                self._reader.close()
+            if self._error is not None:
+                raise self._error
+            try:
+                await self._read()
+            except GateError as error:
+                self._error = error
         return self._events.popleft()
+
+    async def _read(self) -> None:
+        batch = await self._body.pull()
+        self._is_over = batch.last
+        for chunk in batch.chunks:
+            self._events.extend(self._reader.feed(chunk))
+        if batch.last:
+            self._reader.close()
 
     async def more(self) -> Sequence[bytes] | None:
         """More bytes of the member that was begun; None at its end."""
