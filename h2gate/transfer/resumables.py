@@ -17,7 +17,7 @@ from pathlib import Path
 
 from h2gate.codec.sha256 import Sha256
 from h2gate.config import Settings
-from h2gate.errors import BadField, CompletedUpload, GateError, Gone, Locked, NotFound, Refused
+from h2gate.errors import BadField, CompletedUpload, Conflict, GateError, Gone, Locked, NotFound, Refused
 from h2gate.ledger.base import Ledger
 from h2gate.storage.base import Partial, Storage
 from h2gate.transfer.appending import Append, Appending, agreed_length, check_limits, check_size
@@ -89,10 +89,10 @@ class Resumables:
         async with self._all_or_nothing(record):
             jobs = self._register.begin(record), self._storage.begin(plan.id)
             begun, failure = await asyncio.gather(*jobs, return_exceptions=True)
-            if isinstance(begun, BaseException):
-                raise begun
             if isinstance(failure, BaseException):
                 raise failure
+            if isinstance(begun, BaseException):
+                raise begun
         return begun
 
     @asynccontextmanager
@@ -100,6 +100,8 @@ class Resumables:
         """Of an upload that could not be begun, neither file nor record stays."""
         try:
             yield
+        except Conflict:  # the id is another's
+            raise
         except BaseException:
             with suppress(GateError):
                 await self._storage.drop(record.id)
