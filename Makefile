@@ -18,6 +18,9 @@ demo: .venv/run.stamp ## start a gateway, send it files and show what arrived
 test: .venv/dev.stamp ## run the tests
 	$(BIN)/python -m pytest $(ARGS)
 
+fuzz: .venv/dev.stamp ## search longer for what breaks
+	H2GATE_LONG=1 $(BIN)/python -m pytest tests/transfer/test_machine.py $(ARGS)
+
 check: .venv/dev.stamp ## format, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -61,4 +64,4 @@ clean: ## remove .venv, caches and what was built
 
 FORCE:
 
-.PHONY: help demo test check format bench bench-small bench-wan lock clean FORCE
+.PHONY: help demo test fuzz check format bench bench-small bench-wan lock clean FORCE
