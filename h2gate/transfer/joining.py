@@ -26,7 +26,7 @@ log = logging.getLogger("h2gate.transfer")
 
 
 class Holding(Protocol):
-    """Holds an upload, storage and ledger in agreement about it (`Resumables`)."""
+    """`Holder.hold`."""
 
     def __call__(
         self, upload_id: str, *, patient: bool = True

@@ -23,10 +23,11 @@ from h2gate.storage.base import Partial, Storage
 from h2gate.transfer.appending import Append, Appending, agreed_length, check_limits, check_size
 from h2gate.transfer.completing import Completion, Outcome
 from h2gate.transfer.file import conditional
+from h2gate.transfer.holding import Holder
 from h2gate.transfer.joining import Joining
 from h2gate.transfer.lease import LET_GO, Lease, Leases
 from h2gate.transfer.mailbox import Mailbox
-from h2gate.transfer.register import CHANGED, Register, over
+from h2gate.transfer.register import CHANGED, Register
 from h2gate.transfer.uploads import Uploads
 from h2gate.upload import OPEN_STATES, Resumable
 
@@ -66,6 +67,7 @@ class Resumables:
         ask_others = lambda name: self._mailbox.tell(LET_GO, name)  # noqa: E731
         self._leases = Leases(storage, ask_others, settings.takeover_seconds)
         self._completion = Completion(storage, self._register, uploads, digest=settings.digest)
+        self._holding = Holder(ledger, self._register, self._leases).hold
         self._joining = Joining(ledger, self._register, self._completion, self._holding, settings)
 
     def _heard(self, word: str, upload_id: str) -> None:
@@ -161,42 +163,6 @@ class Resumables:
     async def _tell_joining(self, outcome: Outcome) -> None:
         if outcome.upload.is_part and outcome.upload.state == "complete":
             await self._joining.part_is_whole(outcome.upload.id)
-
-    @asynccontextmanager
-    async def _holding(self, upload_id: str, *, patient: bool = True) -> AsyncIterator[tuple[Lease, Resumable]]:
-        """Hold an upload that can be gone on with, storage and ledger in agreement about it."""
-        async with AsyncExitStack() as stack:
-            try:
-                lease = await stack.enter_async_context(self._leases.hold(upload_id, patient=patient))
-            except NotFound:
-                await self._settle_without_file(upload_id)
-                raise
-            yield lease, await self._agreed(upload_id, lease.partial)
-
-    async def _agreed(self, upload_id: str, partial: Partial) -> Resumable:
-        record = await self._register.open(upload_id)
-        if record.state == "joining":
-            return record
-        if record.verified is not None and partial.size > record.verified:
-            await partial.cut(record.verified)
-        if partial.size < record.offset:
-            raise await self._lost(record)
-        if record.offset != partial.size or record.verified is not None:
-            record = await self._register.change(record, offset=partial.size, verified=None)
-        return record
-
-    async def _settle_without_file(self, upload_id: str) -> None:
-        """The unfinished file is not there: it is shown by now, or lost. Raises `CompletedUpload`, `Gone`."""
-        record = await self._register.open(upload_id)
-        shown = await self._ledger.get(upload_id)
-        if record.state == "completing" or shown is not None:
-            await self._register.completed(record)
-            raise CompletedUpload("the upload is complete", offset=record.offset)
-        raise await self._lost(record)
-
-    async def _lost(self, record: Resumable) -> Gone:
-        log.error("upload %s: the storage has lost bytes that were acknowledged", record.id)
-        return over(await self._register.change(record, state="failed", reason="the storage has lost bytes of it"))
 
     async def _hasher(self, partial: Partial, record: Resumable, whole: Mapping[str, bytes]) -> Sha256 | None:
         """A running SHA-256 of what is there; None where that would mean to read all of it now.

@@ -1,0 +1,59 @@
+"""Holding an upload that can be gone on with: when it is held, storage and ledger agree how far it is."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from h2gate.errors import CompletedUpload, Gone, NotFound
+from h2gate.ledger.base import Ledger
+from h2gate.storage.base import Partial
+from h2gate.transfer.lease import Lease, Leases
+from h2gate.transfer.register import Register, over
+from h2gate.upload import Resumable
+
+log = logging.getLogger("h2gate.transfer")
+
+
+class Holder:
+    def __init__(self, ledger: Ledger, register: Register, leases: Leases) -> None:
+        self._ledger = ledger
+        self._register = register
+        self._leases = leases
+
+    @asynccontextmanager
+    async def hold(self, upload_id: str, *, patient: bool = True) -> AsyncIterator[tuple[Lease, Resumable]]:
+        """Hold it as `Leases.hold` does. Raises `CompletedUpload`, `Gone` too: also when it comes to that just now."""
+        async with AsyncExitStack() as stack:
+            try:
+                lease = await stack.enter_async_context(self._leases.hold(upload_id, patient=patient))
+            except NotFound:
+                await self._settle_without_file(upload_id)
+                raise
+            yield lease, await self._agreed(upload_id, lease.partial)
+
+    async def _agreed(self, upload_id: str, partial: Partial) -> Resumable:
+        record = await self._register.open(upload_id)
+        if record.state == "joining":
+            return record
+        if record.verified is not None and partial.size > record.verified:
+            await partial.cut(record.verified)
+        if partial.size < record.offset:
+            raise await self._lost(record)
+        if record.offset != partial.size or record.verified is not None:
+            record = await self._register.change(record, offset=partial.size, verified=None)
+        return record
+
+    async def _settle_without_file(self, upload_id: str) -> None:
+        """The unfinished file is not there: it is shown by now, or lost. Raises `CompletedUpload`, `Gone`."""
+        record = await self._register.open(upload_id)
+        shown = await self._ledger.get(upload_id)
+        if record.state == "completing" or shown is not None:
+            await self._register.completed(record)
+            raise CompletedUpload("the upload is complete", offset=record.offset)
+        raise await self._lost(record)
+
+    async def _lost(self, record: Resumable) -> Gone:
+        log.error("upload %s: the storage has lost bytes that were acknowledged", record.id)
+        return over(await self._register.change(record, state="failed", reason="the storage has lost bytes of it"))
