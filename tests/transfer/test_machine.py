@@ -206,8 +206,8 @@ class Machine(RuleBasedStateMachine):
             return
         assert found.state in states, found
         assert found.offset in sizes or known.parts, (found, sizes)
-        assert found.length in (known.length, length, found.offset), found
-        known.size, known.length = found.offset, found.length
+        assert found.length in (known.length, length, found.offset) or known.parts, found
+        known.size, known.length = found.offset, None if known.parts else found.length
         if found.state != known.state:
             self.take(known, found.state)
 
