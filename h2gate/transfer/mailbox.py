@@ -36,17 +36,21 @@ class Mailbox:
         self._loop.add_reader(self._socket.fileno(), self._read)
 
     def tell(self, word: str, upload_id: str) -> None:
-        """Say it to all other workers; those that have ended are forgotten."""
-        for name in os.listdir(self._folder):  # noqa: PTH208 - a descriptor, which no Path can be
-            if name == self._name:
-                continue
-            try:
-                self._socket.sendto(f"{word} {upload_id}".encode(), str(self._base / name))
-            except (ConnectionRefusedError, FileNotFoundError):
-                with suppress(FileNotFoundError):
-                    os.unlink(name, dir_fd=self._folder)
-            except OSError:
-                continue  # it has much to read, or the system has no memory now; whoever needs it asks again
+        """Say it to all other workers; those that have ended are forgotten. A folder or socket that fails is no fault
+        of the request that this is said for."""
+        with suppress(OSError):
+            for name in os.listdir(self._folder):  # noqa: PTH208 - a descriptor, which no Path can be
+                if name != self._name:
+                    self._tell_one(name, f"{word} {upload_id}".encode())
+
+    def _tell_one(self, name: str, words: bytes) -> None:
+        try:
+            self._socket.sendto(words, str(self._base / name))
+        except (ConnectionRefusedError, FileNotFoundError):
+            with suppress(OSError):  # another did, or it is tried again
+                os.unlink(name, dir_fd=self._folder)
+        except OSError:
+            return  # it has much to read, or the system has no memory now; whoever needs it asks again
 
     def _read(self) -> None:
         with suppress(BlockingIOError):
@@ -58,6 +62,6 @@ class Mailbox:
         """Leave."""
         self._loop.remove_reader(self._socket.fileno())
         self._socket.close()
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # the others find out
             os.unlink(self._name, dir_fd=self._folder)
         os.close(self._folder)
