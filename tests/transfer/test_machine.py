@@ -253,10 +253,22 @@ class Machine(RuleBasedStateMachine):
                 known.id = each.id
                 self.known[each.id] = known
 
+    @rule(size=st.integers(0, 20_000))
+    def create_a_whole_part(self, size: int) -> None:
+        self.n_seeds += 1
+        known = Known("", self.n_seeds, "", size)
+        known.id = self.process.ask("create", Plan(path="", owner=str(known.seed), length=size)).id
+        self.known[known.id] = known
+        given = Piecewise(upload_id=known.id, seed=known.seed, start=0, offset=0, sizes=[size])
+        assert self.process.ask("append", given).state == "complete"
+        known.size = size
+        self.take(known, "complete")
+
     @precondition(lambda self: any(not each.path for each in self.known.values()))
     @rule(path=PATHS, data=st.data(), trouble=TROUBLES)
     def concatenate(self, path: str, data: st.DataObject, trouble: Trouble | None) -> None:
         there = [each for each in self.known.values() if not each.path]
+        there += [each for each in there if each.has_file] * 4
         parts = data.draw(st.lists(st.sampled_from(there), min_size=1, max_size=4))
         self.n_seeds += 1
         known = Known("", self.n_seeds, path, None, parts=tuple(each.id for each in parts), state="joining")
@@ -267,9 +279,11 @@ class Machine(RuleBasedStateMachine):
         elif states & {"over", "forgotten"}:
             assert isinstance(found, Gone | BadField), found
         else:
-            assert found.state == ("complete" if states == {"complete"} else "joining"), found
             known.id = found.id
             self.known[found.id] = known
+            if states == {"complete"}:
+                self.take(known, "complete")
+            assert found.state == known.state, found
 
     # Bytes.
 
