@@ -9,7 +9,7 @@ import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, TypeAlias
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
 from h2gate.errors import BadPath, MethodNotAllowed, PeerGone
 from h2gate.front import problem
@@ -44,6 +44,7 @@ class Request:
         self.method: str = scope["method"]
         self.raw_path: bytes = scope["raw_path"]
         self.headers = joined(scope["headers"])
+        self._query: bytes = scope["query_string"]
         self.answering = False
         """The answer has begun: an error can no longer be told in it."""
         self.also: list[tuple[str, str]] = []
@@ -56,6 +57,11 @@ class Request:
             length = self.headers.get("content-length")
             body = AsgiBody(receive, int(length) if length is not None else None)
         self.body: Body = body
+
+    @property
+    def query(self) -> dict[str, str]:
+        """What follows the question mark, decoded; of a name that is repeated the last."""
+        return dict(parse_qsl(self._query.decode("latin1"), keep_blank_values=True))
 
     async def left(self) -> None:
         """Returns when the peer has gone away. For requests without a body; what is there of one is dropped."""

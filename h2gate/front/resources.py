@@ -9,7 +9,7 @@ import re
 from collections.abc import Awaitable, Callable
 
 from h2gate.errors import BadField, CompletedUpload, InconsistentLength, MethodNotAllowed, NotFound
-from h2gate.fields import digest_field, integer
+from h2gate.fields import digest_field, integer, wanted_digests
 from h2gate.front import plain, status
 from h2gate.front.interop import VERSION_FIELD, Interop, limit_field
 from h2gate.front.request import Request, file_url
@@ -60,7 +60,8 @@ async def _head(request: Request, gateway: Gateway, upload_id: str) -> None:
     """How far it is, for who is going to go on with it: a request that writes it lets go."""
     interop = Interop.of(request.headers)
     request.also.append(("cache-control", "no-store"))
-    record = await gateway.resumables.offset(upload_id)
+    wanted = "sha-256" in wanted_digests(request.headers.get("want-repr-digest"))
+    record = await gateway.resumables.offset(upload_id, digest=wanted)
     answer = [interop.told(complete=record.state == "complete"), ("upload-offset", str(record.offset))]
     answer.append(limit_field(gateway.settings, record))
     if record.length is not None:

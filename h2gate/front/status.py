@@ -10,7 +10,7 @@ import asyncio
 from h2gate.errors import PeerGone
 from h2gate.fields import digest_field, preferred_wait, timestamp
 from h2gate.front.interop import upload_url
-from h2gate.front.request import Request, file_url
+from h2gate.front.request import Request, file_path, file_url
 from h2gate.gateway import Gateway
 from h2gate.upload import Resumable
 
@@ -19,8 +19,12 @@ _FRESH = [("cache-control", "no-store"), ("vary", "prefer")]
 
 
 async def tell_all(request: Request, gateway: Gateway) -> None:
-    """All uploads of who asks, the last changed first."""
-    records = await gateway.resumables.listed("")
+    """All uploads of who asks, the last changed first; with `?path=` those of one file that may be gone on with."""
+    path = request.query.get("path")
+    if path is None:
+        records = await gateway.resumables.listed("")
+    else:
+        records = await gateway.resumables.left_at("", file_path(path.encode())[0])
     await request.answer_json(200, {"uploads": [_state(each) for each in records]}, _FRESH)
 
 

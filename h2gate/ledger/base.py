@@ -53,6 +53,9 @@ class Ledger(Protocol):
     async def resumables(self, owner: str, *, limit: int) -> Sequence[Resumable]:
         """An owner's resumable uploads, the last changed first."""
 
+    async def resumables_at(self, owner: str, path: str) -> Sequence[Resumable]:
+        """An owner's resumable uploads of the file at `path` that take bytes ("receiving"), the last changed first."""
+
     async def resumables_in(self, states: Sequence[str]) -> Sequence[Resumable]:
         """All resumable uploads in one of these states."""
 

@@ -18,6 +18,7 @@ CREATE TABLE IF NOT EXISTS resumables (
     changed_at REAL NOT NULL, expires_at REAL NOT NULL, version INTEGER NOT NULL
 );
 CREATE INDEX IF NOT EXISTS resumables_by_state ON resumables (state) WHERE state != 'complete';
+CREATE INDEX IF NOT EXISTS resumables_by_path ON resumables (path) WHERE state = 'receiving';
 CREATE INDEX IF NOT EXISTS resumables_by_owner ON resumables (owner, changed_at);
 CREATE INDEX IF NOT EXISTS resumables_by_expiry ON resumables (expires_at);
 """

@@ -105,6 +105,10 @@ class SqliteLedger:
     async def resumables(self, owner: str, *, limit: int) -> Sequence[Resumable]:
         return await self._resumables("owner = ? ORDER BY changed_at DESC LIMIT ?", owner, limit)
 
+    async def resumables_at(self, owner: str, path: str) -> Sequence[Resumable]:
+        where = "path = ? AND owner = ? AND state = 'receiving' ORDER BY changed_at DESC"
+        return await self._resumables(where, path, owner)
+
     async def resumables_in(self, states: Sequence[str]) -> Sequence[Resumable]:
         wanted = ", ".join("?" for _ in states)
         return await self._resumables(f"state != 'complete' AND state IN ({wanted})", *states)

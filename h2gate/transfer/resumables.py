@@ -12,7 +12,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from h2gate.codec.sha256 import Sha256
@@ -177,11 +177,11 @@ class Resumables:
         await partial.feed(hasher.n_bytes, partial.size, hasher)
         return hasher
 
-    async def offset(self, upload_id: str, *, length_ends: bool = False) -> Resumable:
+    async def offset(self, upload_id: str, *, length_ends: bool = False, digest: bool = False) -> Resumable:
         """How far an upload is, for somebody who wants to go on with it: a request that writes it lets go.
 
-        `length_ends`: it is complete when its length is reached (tus). Raises as `append` does, but for
-        `CompletedUpload`.
+        `length_ends`: it is complete when its length is reached (tus). `digest`: `sha256` of what is returned is that
+        of the bytes so far, where it is known. Raises as `append` does, but for `CompletedUpload`.
         """
         record = await self._register.not_over(upload_id)
         if record.state not in ("receiving", "completing"):
@@ -190,13 +190,17 @@ class Resumables:
             async with self._holding(upload_id) as (lease, held):
                 is_whole = length_ends and held.state == "receiving" and held.offset == held.length
                 if not is_whole and held.state != "completing":
-                    return held
+                    return await self._with_digest(lease.partial, held) if digest else held
                 hasher = await self._hasher(lease.partial, held, {})
                 outcome = await self._completion.complete(lease.partial, held, hasher)
         except CompletedUpload:
             return await self._register.not_over(upload_id)
         await self._tell_joining(outcome)
         return outcome.upload
+
+    async def _with_digest(self, partial: Partial, held: Resumable) -> Resumable:
+        hasher = await self._hasher(partial, held, {})
+        return replace(held, sha256=hasher.digest()) if hasher is not None else held
 
     async def look(self, upload_id: str) -> Resumable:
         """What is known of an upload, over ones included; disturbs nobody. Raises `NotFound`."""
@@ -209,6 +213,17 @@ class Resumables:
     async def listed(self, owner: str) -> Sequence[Resumable]:
         """An owner's uploads, the last changed first, at most `LISTED`."""
         return await self._ledger.resumables(owner, limit=LISTED)
+
+    async def left_at(self, owner: str, path: str) -> Sequence[Resumable]:
+        """An owner's uploads of the file at `path` that nobody is writing now, the last changed first."""
+        return [each for each in await self._ledger.resumables_at(owner, path) if await self._is_left(each.id)]
+
+    async def _is_left(self, upload_id: str) -> bool:
+        try:
+            async with self._leases.hold(upload_id, patient=False):
+                return True
+        except (Locked, NotFound):
+            return False
 
     async def cancel(self, upload_id: str) -> None:
         """End an upload and free its bytes. Of a complete one just the upload is forgotten: its file is a file.

@@ -100,6 +100,20 @@ async def test_owner_finds_his_own_the_last_changed_first(opened: Open) -> None:
         assert await ledger.resumables("nobody", limit=9) == []
 
 
+async def test_owner_finds_his_own_of_one_file_that_take_bytes(opened: Open) -> None:
+    async with opened() as ledger:
+        for id_, owner, path, state in (
+            ("1", "me", "a", "receiving"),
+            ("2", "me", "a", "receiving"),
+            ("3", "me", "a", "complete"),
+            ("4", "me", "b", "receiving"),
+            ("5", "you", "a", "receiving"),
+        ):
+            await ledger.begin(resumable(id_, path, owner=owner, changed_at=float(id_), state=state))
+        assert [each.id for each in await ledger.resumables_at("me", "a")] == ["2", "1"]
+        assert await ledger.resumables_at("me", "c") == []
+
+
 async def test_states_are_found_one_by_one_and_together(opened: Open) -> None:
     states = ["receiving", "completing", "joining", "complete", "cancelled"]
     async with opened() as ledger:
