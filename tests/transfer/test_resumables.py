@@ -284,6 +284,35 @@ def test_request_that_is_cancelled_at_any_moment_leaves_a_prefix_that_can_be_gon
     run(tmp_path, test, progress_seconds=0.0)
 
 
+@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("complete", [True, False])
+@pytest.mark.parametrize("is_checked", [True, False])
+def test_request_that_is_cancelled_while_a_change_is_recorded_loses_nothing(
+    tmp_path: Path, is_checked: bool, complete: bool, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(gateway: Gateway) -> None:
+        real, left = gateway._ledger.keep, iter(range(1, number + 1))
+
+        async def keep(resumable: Resumable, **named: Any) -> Resumable:
+            if next(left, None) == number:
+                task.cancel()  # what is recorded now is recorded, and the request does not hear of it
+            return await real(resumable, **named)
+
+        upload = await gateway.resumables.create(Plan(path="a"))
+        with monkeypatch.context() as patched:
+            patched.setattr(gateway._ledger, "keep", keep)
+            options = {"checksum": checksum(BODY) if is_checked else None, "complete": complete}
+            task = asyncio.create_task(append(gateway, upload, BODY, **options))
+            await asyncio.wait([task])
+        record = await gateway.resumables.offset(upload.id)
+        if record.state == "receiving":
+            await append(gateway, upload, BODY[record.offset :], offset=record.offset, complete=True)
+        assert shown(tmp_path) == {"a": BODY}
+        assert (await gateway.resumables.look(upload.id)).sha256 == SHA256
+
+    run(tmp_path, test)
+
+
 async def cancelled_after(task: asyncio.Task[Any], turns: int) -> None:
     """Cancel it after some turns of the loop, the later ones of which wait for threads."""
     for turn in range(turns):
