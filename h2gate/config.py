@@ -54,6 +54,7 @@ class Settings:
 
     engine: str = _setting("nghttp2", "HTTP/2 engine: nghttp2, or reference (h2; slower, for comparison)")
     max_body: int = _setting(0, "largest body taken; 0 is no limit", "bytes")
+    max_bundle_members: int = _setting(1_000_000, "files taken of one bundle; further ones are refused, each by itself")
     max_size: int = _setting(0, "largest file that a resumable upload may become; 0 is no limit", "bytes")
     min_append: int = _setting(0, "smallest body that a resumable upload takes, but for its last", "bytes")
     max_append: int = _setting(0, "largest body that a resumable upload takes at once; 0 is no limit", "bytes")
@@ -159,6 +160,8 @@ def _check(settings: Settings) -> None:
         raise ConfigError("--stream-window must be from 64K-1 up to --max-stream-window, and that below 2G")
     if not 1 <= settings.max_streams <= 2**31 - 1:
         raise ConfigError("--max-streams must be at least 1")
+    if settings.max_bundle_members < 1:
+        raise ConfigError("--max-bundle-members must be at least 1")
     for name in ("idle_seconds", "grace_seconds", "drain_seconds", "progress_seconds", "takeover_seconds"):
         if getattr(settings, name) < 0:
             raise ConfigError(f"--{name.replace('_', '-')} cannot be negative")

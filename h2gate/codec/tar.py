@@ -6,7 +6,7 @@ whoever stores it. Memory holds one header block, one record and the piece that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -21,6 +21,8 @@ _OTHERS = {
     **{b"6": "a pipe", b"S": "a sparse file", b"D": "a dumped folder", b"M": "the rest of a volume", b"V": "a label"},
 }
 _FILES = (b"0", b"\0", b"7")
+_RECORDS = ("path", "size", "mtime")
+_SPARSE = "GNU.sparse."
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Member:
     kind: str = "file"
     what: str = ""
     records: Mapping[str, str] = field(default_factory=dict)
-    """Its pax records."""
+    """Those of its pax records that were asked for, besides its name, size and time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +59,14 @@ Event: TypeAlias = Member | Data | MemberEnd | ArchiveEnd
 
 
 class TarReader:
-    """`feed` it, then `close` it. Both raise `BadBundle`; it is of no use afterwards."""
+    """`feed` it, then `close` it. Both raise `BadBundle`; it is of no use afterwards.
 
-    def __init__(self) -> None:
+    Of the pax records only those named in `keep` are handed on: a few bytes of an archive could else make work for all
+    that follow.
+    """
+
+    def __init__(self, keep: Collection[str] = ()) -> None:
+        self._keep = {name.encode() for name in (*_RECORDS, *keep)}
         self._block = b""
         self._left = self._padding = 0
         self._record: tuple[bytes, bytearray] | None = None
@@ -142,8 +149,7 @@ class TarReader:
 
     def _begin_record(self, kind: bytes, size: int) -> None:
         self._record_bytes += size
-        known = sum(len(key) + len(value) for key, value in self._globals.items())
-        if self._record_bytes + known > MAX_RECORD:
+        if self._record_bytes > MAX_RECORD:
             raise BadBundle(f"headers of the archive are longer than {MAX_RECORD} bytes")
         self._left, self._padding = size, -size % BLOCK
         self._record = (kind, bytearray())
@@ -152,23 +158,40 @@ class TarReader:
 
     def _take_record(self, kind: bytes, content: bytes) -> None:
         if kind == b"L":
-            self._locals["path"] = _text(content.rstrip(b"\0"))
+            self._locals["path"] = _text(content.partition(b"\0")[0])
         elif kind == b"x":
-            self._locals |= _records(content)
+            self._locals |= self._records(content)
         elif kind == b"g":
-            self._globals |= _records(content)
+            self._globals |= self._records(content)
+
+    def _records(self, content: bytes) -> dict[str, str]:
+        """`length key=value\\n`, again and again (POSIX pax, extended header)."""
+        found = {}
+        start = stop = 0
+        while (start := stop) < len(content):
+            space = content.find(b" ", start, start + 8)
+            digits = content[start : max(space, start)]
+            stop = start + (int(digits) if digits.isdigit() else 0)
+            key, equals, value = content[space + 1 : stop].partition(b"=")
+            if not equals or not value.endswith(b"\n") or stop > len(content):
+                raise BadBundle("an extended header of the archive is damaged")
+            if key.startswith(_SPARSE.encode()):
+                found[_SPARSE] = ""
+            elif key in self._keep:
+                found[key.decode()] = _text(value[:-1])
+        return found
 
 
 def _member(block: bytes, kind: bytes, size: int, records: dict[str, str]) -> Member:
     name = records.get("path") or _name(block)
-    if "size" in records:
+    if records.get("size"):
         size = _size(_decimal(records["size"]))
-    modified_ns = _nanoseconds(records["mtime"]) if "mtime" in records else _number(block[136:148]) * 10**9
+    modified_ns = _nanoseconds(records["mtime"]) if records.get("mtime") else _number(block[136:148]) * 10**9
     is_time = abs(modified_ns) < 2**63
     what = _OTHERS.get(kind, "" if kind in _FILES or kind == b"5" else "a member of an unknown type")
-    if any(key.startswith("GNU.sparse.") for key in records):
+    if _SPARSE in records:
         what = _OTHERS[b"S"]
-    if any("\ud800" <= char <= "\udfff" for char in name):
+    if not name.isascii() and any("\ud800" <= char <= "\udfff" for char in name):
         what = "a name that is not UTF-8"
     if kind in b"123456":
         size = 0
@@ -187,7 +210,8 @@ def _check_sum(block: bytes) -> None:
     """Some old programs summed signed bytes."""
     told = _number(block[148:156])
     rest = block[:148] + b" " * 8 + block[156:]
-    if told not in (sum(rest), sum(byte - 256 if byte > 127 else byte for byte in rest)):
+    unsigned = sum(rest)
+    if told != unsigned and told != unsigned - 256 * sum(byte > 127 for byte in rest):
         raise BadBundle("not a tar archive, or damaged: a header has the wrong checksum")
 
 
@@ -196,7 +220,7 @@ def _number(digits: bytes) -> int:
     if digits[0] & 0x80:
         value = int.from_bytes(digits, "big", signed=False) & (1 << (8 * len(digits) - 1)) - 1
         return value - (1 << (8 * len(digits) - 1)) if digits[0] & 0x40 else value
-    text = digits.strip(b" \0")
+    text = digits.partition(b"\0")[0].strip(b" ")
     try:
         return int(text or b"0", 8)
     except ValueError:
@@ -232,20 +256,6 @@ def _name(block: bytes) -> str:
 
 def _text(raw: bytes) -> str:
     return raw.decode("utf-8", "surrogateescape")
-
-
-def _records(content: bytes) -> dict[str, str]:
-    """`length key=value\\n`, again and again (POSIX pax, extended header)."""
-    found = {}
-    while content:
-        digits, space, _ = content.partition(b" ")
-        length = int(digits) if space and digits.isdigit() and len(digits) < 8 else 0
-        key, equals, value = content[len(digits) + 1 : length].partition(b"=")
-        if not equals or not value.endswith(b"\n") or length > len(content):
-            raise BadBundle("an extended header of the archive is damaged")
-        found[_text(key)] = _text(value[:-1])
-        content = content[length:]
-    return found
 
 
 def header(name: str, size: int, modified_ns: int, records: Mapping[str, str] | None = None) -> bytes:

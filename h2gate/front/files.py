@@ -28,7 +28,7 @@ async def serve(request: Request, gateway: Gateway) -> None:
     if resumable.is_creation(request):
         await resumable.create(request, gateway)
     elif bundle.is_bundle(request):
-        await bundle.unpack(request, gateway.uploads)
+        await bundle.unpack(request, gateway)
     elif handler is not None:
         await handler(request, gateway.uploads)
     elif request.method == "OPTIONS":

@@ -19,6 +19,7 @@ from h2gate.errors import BadBundle
 NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=180).map(
     lambda text: text.strip("/") or "x"
 )
+KEEP = ["H2GATE.sha256"]
 FORMATS = [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]
 
 
@@ -33,7 +34,7 @@ class Read:
 
 def read(archive: bytes, cuts: Sequence[int] = ()) -> list[Read]:
     found: list[Read] = []
-    reader = TarReader()
+    reader = TarReader(KEEP)
     edges = [0, *sorted(cut % (len(archive) + 1) for cut in cuts), len(archive)]
     for start, stop in pairwise(edges):
         for event in reader.feed(archive[start:stop]):
