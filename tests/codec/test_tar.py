@@ -100,6 +100,57 @@ def test_what_is_written_is_read_by_tarfile_and_by_ourselves(members: list[tuple
     assert [each[2] for each in ours] == [each[2] * 10**9 if abs(each[2] * 10**9) < 2**63 else None for each in members]
 
 
+PLAIN_NAMES = st.text("abc/-. ", min_size=1, max_size=90).map(lambda text: text.strip("/") or "x")
+
+
+@given(st.lists(st.tuples(PLAIN_NAMES, st.binary(max_size=1500)), max_size=5), st.lists(st.integers(0, 2**20)))
+def test_ustar_is_read_however_it_is_cut(members: list[tuple[str, bytes]], cuts: list[int]) -> None:
+    found = read(archive_of(*members, form=tarfile.USTAR_FORMAT), cuts)
+    assert [(each.member.name, bytes(each.content)) for each in found] == members
+
+
+def seen(data: bytes, cuts: Sequence[int] = ()) -> list[tuple[str, int, int]] | str:
+    """What is read of it, or why nothing is."""
+    try:
+        return [(each.member.name, each.member.size, len(each.content)) for each in read(data, cuts)]
+    except BadBundle as error:
+        return str(error)
+
+
+@given(
+    st.lists(st.tuples(NAMES, st.binary(max_size=600)), min_size=1, max_size=3),
+    st.sampled_from(FORMATS[1:]),
+    st.lists(st.tuples(st.integers(0, 2**16), st.integers(0, 255)), max_size=4),
+    st.lists(st.integers(0, 2**20), max_size=8),
+)
+def test_what_is_damaged_is_refused_or_read_alike_however_it_is_cut(
+    members: list[tuple[str, bytes]], form: int, damage: list[tuple[int, int]], cuts: list[int]
+) -> None:
+    archive = bytearray(archive_of(*members, form=form))
+    for at, byte in damage:
+        archive[at % len(archive)] = byte
+    assert seen(bytes(archive), cuts) == seen(bytes(archive))
+
+
+@given(st.binary(max_size=156), st.binary(min_size=1, max_size=1), st.binary(max_size=355), st.binary(max_size=2048))
+def test_header_with_a_right_checksum_may_say_anything(start: bytes, kind: bytes, end: bytes, rest: bytes) -> None:
+    block = start.ljust(156, b"\0") + kind + end.ljust(355, b"\0")
+    assert isinstance(seen(summed(block) + rest + tar.END), list | str)
+
+
+def summed(block: bytes, signed: bool = False) -> bytes:
+    """The header block with its right checksum."""
+    rest = block[:148] + b" " * 8 + block[156:]
+    value = sum(byte - 256 if signed and byte > 127 else byte for byte in rest)
+    return block[:148] + b"%06o\0 " % value + block[156:]
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_checksum_may_be_of_signed_bytes(signed: bool) -> None:
+    (found,) = read(summed(tar.header("é", 0, 0), signed) + tar.END)
+    assert found.member.name == "é"
+
+
 @pytest.mark.parametrize("form", FORMATS)
 def test_one_byte_at_a_time_is_enough(form: int) -> None:
     archive = archive_of(("a", b"1" * 513), ("d" * 90 + "/" + "e" * 90, b""), ("b", b"2"), form=form)
@@ -129,6 +180,38 @@ def test_what_is_no_file_is_named_and_the_rest_is_read(kind: bytes, what: str) -
     found = read(archive_of(info("odd", kind, linkname="/etc/passwd"), ("a", b"1")))
     assert (found[0].member.kind, found[0].member.what) == ("other", what)
     assert bytes(found[1].content) == b"1"
+
+
+def test_records_nobody_asked_for_are_not_kept() -> None:
+    """Else a header that holds thousands of them would cost something with every member after it."""
+    many = {f"k{number}": "v" for number in range(4000)}
+    (found,) = read(archive_of(info("a", pax_headers={**many, "H2GATE.sha256": "00"})))
+    assert found.member.records == {"H2GATE.sha256": "00"}
+
+
+def test_global_record_is_of_all_that_follow_unless_theirs_says_other() -> None:
+    own = archive_of(info("b", pax_headers={"mtime": "7"}))
+    first, second = read(pax(b"13 mtime=100\n", b"g") + archive_of(("a", b""))[:512] + own)
+    assert (first.member.modified_ns, second.member.modified_ns) == (100 * 10**9, 7 * 10**9)
+
+
+def test_size_may_be_in_base_256_and_beyond_8_gib() -> None:
+    large = info("a", size=2**40).tobuf(tarfile.GNU_FORMAT)
+    (event,) = TarReader().feed(large)
+    assert isinstance(event, Member)
+    assert event.size == 2**40
+
+
+@pytest.mark.parametrize("digits", [b"\x80" + b"\xff" * 11, b"\xff" * 12])
+def test_size_that_cannot_be_is_refused(digits: bytes) -> None:
+    block = tar.header("a", 0, 0)
+    with pytest.raises(BadBundle, match="impossible size"):
+        read(summed(block[:124] + digits + block[136:]) + tar.END)
+
+
+def test_long_link_target_is_passed_over() -> None:
+    found = read(archive_of(info("n" * 150, tarfile.SYMTYPE, linkname="t" * 300), ("a", b"1"), form=tarfile.GNU_FORMAT))
+    assert [each.member.name for each in found] == ["n" * 150, "a"]
 
 
 def test_folder_is_a_folder_and_a_slash_makes_one() -> None:
