@@ -104,6 +104,7 @@ def test_nothing_acknowledged_is_missing_and_the_digest_is_right_however_often_i
     spawn: Spawn, tmp_path: Path
 ) -> None:
     sent_twice: list[int] = []
+    told: set[str] = set()
     seed = int.from_bytes(os.urandom(4))
     print(f"seed {seed}")
     for number in range(ROUNDS):
@@ -123,9 +124,11 @@ def test_nothing_acknowledged_is_missing_and_the_digest_is_right_however_often_i
         process.signal(signal.SIGTERM)
         process.wait()
         sent_twice += each.sent_twice
+        told.add(each.url.rpartition("/")[2])
     print(f"{len(sent_twice)} kills; sent twice, median {statistics.median(sent_twice):,.0f}, most {max(sent_twice):,}")
     assert statistics.median(sent_twice) <= LAST_WINDOW
-    assert not list((tmp_path / "data/partial").iterdir())
+    # One that was begun and killed before anybody was told of it is left to expire.
+    assert not told & {path.name for path in (tmp_path / "data/partial").iterdir()}
 
 
 def _client(process: Process) -> httpx.AsyncClient:
