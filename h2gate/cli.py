@@ -87,6 +87,8 @@ def _remote(command: Callable[..., int]) -> Callable[..., int]:
         click.option("--streams", type=click.IntRange(1, 1024), default=32, metavar="N",
                      help="Files at once (files up to 64 KiB: three times as many)."),
         click.option("--connections", type=click.IntRange(1, 64), default=1, metavar="N", help="Connections."),
+        click.option("--retries", type=click.IntRange(0), default=8, metavar="N",
+                     help="Tries in a row that do not get on, before a file is given up."),
         click.option("--digest/--no-digest", default=True, help="Send SHA-256 behind large files (as a trailer)."),
         click.option("--json", "as_json", is_flag=True, help="One JSON object a line for each file, then a summary."),
         click.option("-q", "--quiet", is_flag=True, help="Say nothing but failures."),

@@ -38,6 +38,8 @@ class Asker:
     def __init__(self, transport: Transport, headers: Mapping[str, str]) -> None:
         self._transport = transport
         self._headers = {"user-agent": "h2gate", **headers}
+        self.was_answered = False
+        """There was somebody at the other end, at least once."""
 
     async def close(self) -> None:
         await self._transport.aclose()
@@ -52,6 +54,7 @@ class Asker:
         """The answer's header section; the body is to be read and closed by the caller."""
         response = await self._transport.handle_async_request(request)
         response.request = request
+        self.was_answered = True
         return response
 
     async def ask(self, method: str, url: str, headers: dict[str, str], **more: Any) -> httpx.Response:
@@ -108,8 +111,9 @@ def refusal(response: httpx.Response) -> GateError:
     detail = str(document.get("detail") or f"{response.status_code} {response.reason_phrase}")
     error = from_code(str(document.get("code", "")), response.status_code, detail)
     error.members["seen"] = response.status_code
-    if "retry-after" in response.headers:
-        error.members["retry_after"] = response.headers["retry-after"]
+    for name in ("retry-after", "upload-limit"):
+        if name in response.headers:
+            error.members[name.replace("-", "_")] = response.headers[name]
     return error
 
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from h2gate.client.asking import Entry
 from h2gate.client.display import Display, display
+from h2gate.client.journal import state_folder
 from h2gate.client.session import Client
 from h2gate.errors import GateError
 
@@ -23,8 +24,9 @@ def transfer(verb: str, url: str, options: dict[str, Any], *args: Any, **kwargs:
 async def _transfer(
     shown: Display, url: str, options: dict[str, Any], *args: Any, **kwargs: Any
 ) -> tuple[list[GateError], int]:
+    more = _meant(options, "streams", "connections", "digest", "retries") | {"journal": state_folder()}
     with shown:
-        async with Client(url, listener=shown, **_meant(options, "streams", "connections", "digest")) as gate:
+        async with Client(url, listener=shown, **more) as gate:
             shown.at_work = gate.at_work
             await getattr(gate, shown.verb)(*args, **kwargs)
     return shown.errors, len(shown.outcomes)

@@ -43,7 +43,7 @@ class Display(Listener, AbstractContextManager["Display"]):
         self.n_bytes = 0
         self._quiet = quiet
         self._planned = 0
-        self._failed = 0
+        self._failed = self._left = 0
         self._start = time.monotonic()
 
     @property
@@ -67,6 +67,13 @@ class Display(Listener, AbstractContextManager["Display"]):
     def retried(self, item: Item, error: GateError, seconds: float) -> None:
         if not self._quiet:
             self.say(f"again   {item.name} in {seconds:.1f} s: {error}")
+
+    def left(self, item: Item) -> None:
+        self._left += 1
+
+    def noted(self, text: str) -> None:
+        if not self._quiet:
+            self.say(text)
 
     def finished(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
@@ -94,6 +101,9 @@ class Display(Listener, AbstractContextManager["Display"]):
     ) -> None:
         if kind is None:
             self.end()
+        if self._left and not self._quiet:
+            files = f"{self._left} files" if self._left > 1 else "the file"
+            self.say(f"the same command goes on where {files} broke off")
 
 
 class Lines(Display):
@@ -113,6 +123,10 @@ class Lines(Display):
             self.say(
                 f"{len(self.outcomes)} of {self._planned} files, {decimal(self._moved)}, {rate}/s, {self.at_work()}"
             )
+
+    def resumed(self, item: Item, at: int) -> None:
+        if at and self._planned <= FEW:
+            self.say(f"goes on {item.name} at {decimal(at)}")
 
     def finished(self, outcome: Outcome) -> None:
         super().finished(outcome)
@@ -138,7 +152,7 @@ class Json(Display):
 
     def end(self) -> None:
         failed = len(self.errors)
-        counts = {"done": len(self.outcomes) - failed, "failed": failed, "bytes": self.n_bytes}
+        counts = {"done": len(self.outcomes) - failed, "failed": failed, "bytes": self.n_bytes, "left": self._left}
         print(json.dumps({"summary": True, "verb": self.verb, **counts, "seconds": round(self.seconds, 3)}), flush=True)
 
 
@@ -192,12 +206,11 @@ class Bars(Display):
             self._progress.advance(self._bars[item], n_bytes)
         self._progress.update(self._total, advance=n_bytes, note=self._note())
 
-    def retried(self, item: Item, error: GateError, seconds: float) -> None:
-        super().retried(item, error, seconds)
-        self._progress.advance(self._total, -self._attempt[item])
-        self._attempt[item] = 0
+    def resumed(self, item: Item, at: int) -> None:
+        self._progress.advance(self._total, at - self._attempt[item])
+        self._attempt[item] = at
         if item in self._bars:
-            self._progress.reset(self._bars[item], total=item.size)
+            self._progress.update(self._bars[item], completed=at)
 
     def finished(self, outcome: Outcome) -> None:
         super().finished(outcome)
@@ -228,4 +241,5 @@ def _described(verb: str, outcome: Outcome) -> dict[str, object]:
         return {**found, "error": failure, "attempts": outcome.attempts}
     if verb != "rm":
         found |= {"bytes": outcome.n_bytes, "sha256": outcome.sha256, "seconds": round(outcome.seconds, 3)}
+        found |= {"kept": outcome.kept} if outcome.kept else {}
     return {**found, "status": outcome.status, "attempts": outcome.attempts}

@@ -11,16 +11,12 @@ from h2gate.errors import GateError
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Item:
-    """One file on its way. `local` is None for standard input and output, `size` None while it is unknown.
-
-    `once`: it cannot be begun again (standard input and output).
-    """
+    """One file on its way. `local` is None for standard input and output, `size` None while it is unknown."""
 
     name: str
     local: Path | None
     url: str
     size: int | None = None
-    once: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +29,8 @@ class Outcome:
     sha256: str = ""
     status: int = 0
     attempts: int = 1
+    kept: int = 0
+    """Bytes that an earlier run had moved already."""
     error: GateError | None = None
 
 
@@ -52,7 +50,16 @@ class Listener:
         """So many more bytes of it were sent or received."""
 
     def retried(self, item: Item, error: GateError, seconds: float) -> None:
-        """An attempt failed; the next one begins at zero bytes after `seconds`."""
+        """An attempt failed; the next one begins after `seconds`."""
+
+    def resumed(self, item: Item, at: int) -> None:
+        """An attempt moves bytes from here on: of what was told to have `moved`, only so many count."""
+
+    def left(self, item: Item) -> None:
+        """It is not done, and another run of the same command goes on where it is."""
+
+    def noted(self, text: str) -> None:
+        """Something that a person may want to know."""
 
     def finished(self, outcome: Outcome) -> None:
         """Once an item."""

@@ -1,21 +1,24 @@
-"""One file, one attempt: sent or fetched, hashed on its way, the two ends' digests compared."""
+"""How each file is moved: small ones at once, larger ones so that they can be gone on with."""
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import mimetypes
 from pathlib import Path
 
 import httpx
 
-from h2gate.client.asking import Asker, refusal
-from h2gate.client.exchange import TRAILERS
+from h2gate.client.asking import Asker
 from h2gate.client.failures import LocalFile
+from h2gate.client.fetching import RESUMABLE_BYTES, Fetching
+from h2gate.client.journal import Claim, Journal
 from h2gate.client.listener import Item, Listener, Outcome
-from h2gate.client.local import PIECE, FileBody, FileSink, StandardInput, StandardOutput, read_small
+from h2gate.client.local import read_small
+from h2gate.client.retrying import Move, Once
+from h2gate.client.sending import Sending
+from h2gate.client.source import FileSource, PipeSource, Source
 from h2gate.errors import DigestMismatch
-from h2gate.fields import digest_field, digests, http_date, parse_date
+from h2gate.fields import digest_field, digests, http_date
 from h2gate.lane import Lane
 
 SMALL = 1 << 16
@@ -23,49 +26,58 @@ SMALL = 1 << 16
 
 
 class Mover:
-    """`put`, `get` and `delete` return the outcome of a success and raise what failed."""
+    """`put`, `get` and `delete` begin a move."""
 
-    def __init__(self, asker: Asker, listener: Listener, *, digest: bool = True) -> None:
+    def __init__(self, asker: Asker, listener: Listener, journal: Journal, *, digest: bool = True) -> None:
         """Without `digest` none is sent: there are servers that end a connection over trailers."""
         self._digest = digest
         self._asker = asker
         self._listener = listener
+        self._journal = journal
         self._reader: Lane[Path, tuple[bytes, bytes, str]] | None = None
 
     async def close(self) -> None:
         if self._reader is not None:
             await self._reader.close()
 
-    async def put(self, item: Item) -> Outcome:
+    def put(self, item: Item) -> Move:
         if item.local is not None and item.size is not None and item.size <= SMALL:
-            return await self._put_small(item, item.local)
-        moved = 0
+            return Once(item, self._put_small)
 
         def progress(n_bytes: int) -> None:
-            nonlocal moved
-            moved += n_bytes
             self._listener.moved(item, n_bytes)
 
+        resumable = item.size is None or item.size >= RESUMABLE_BYTES
+        source: Source = PipeSource(progress)
+        claim = None
+        if item.local is not None and item.size is not None:
+            source = FileSource(item.local, item.size, progress)
+            claim = self._claim("put", item, item.local) if resumable else None
         headers = _described(item)
-        body: FileBody | StandardInput
-        if item.local is None or item.size is None:
-            body = StandardInput(progress)
-            headers["transfer-encoding"] = "chunked"
-        else:
-            status = await asyncio.to_thread(item.local.stat)
-            body = FileBody(item.local, item.size, progress)
-            headers |= {"content-length": str(item.size), "last-modified": http_date(status.st_mtime_ns)}
-        trailers = {}
-        if self._digest:
-            headers["trailer"] = "repr-digest"
-            trailers = {TRAILERS: lambda: [("repr-digest", digest_field("sha-256", body.digest))]}
-        response = await self._asker.ask("PUT", item.url, headers, stream=body, extensions=trailers)
-        return _stored(item, response, moved, body.digest)
+        sending = Sending(item, source, headers, self._asker, self._listener, digest=self._digest, claim=claim)
+        return sending if resumable else sending.whole()
 
-    async def _put_small(self, item: Item, path: Path) -> Outcome:
+    def get(self, item: Item) -> Move:
+        is_large = item.local is not None and (item.size is None or item.size >= RESUMABLE_BYTES)
+        claim = self._claim("get", item, item.local) if item.local is not None and is_large else None
+        return Fetching(item, self._asker, self._listener, claim)
+
+    def delete(self, item: Item) -> Move:
+        return Once(item, self._delete)
+
+    def _claim(self, verb: str, item: Item, path: Path) -> Claim | None:
+        """That nothing can be remembered is no reason not to move it."""
+        try:
+            return self._journal.claim(verb, item.url, path)
+        except OSError as error:
+            self._listener.noted(f"{item.name}: another run could not go on with it: {error}")
+            return None
+
+    async def _put_small(self, item: Item) -> Outcome:
+        assert item.local is not None
         if self._reader is None:
             self._reader = Lane("h2gate-reader", _read_batch)
-        data, digest, modified = await self._reader.submit(path)
+        data, digest, modified = await self._reader.submit(item.local)
         headers = {
             "content-length": str(len(data)),
             "last-modified": modified,
@@ -76,38 +88,7 @@ class Mover:
         self._listener.moved(item, len(data))
         return _stored(item, response, len(data), digest)
 
-    async def get(self, item: Item) -> Outcome:
-        request = self._asker.request("GET", item.url, {"accept-encoding": "identity"})
-        response = await self._asker.stream(request)
-        try:
-            if response.status_code != 200:
-                await response.aread()
-                raise refusal(response)
-            with FileSink(item.local) if item.local is not None else StandardOutput() as sink:
-                moved = await self._save(item, response, sink)
-                expected = digests(response.headers.get("repr-digest", ""), "Repr-Digest").get("sha-256")
-                if expected is not None and expected != sink.digest:
-                    raise DigestMismatch(f"{item.url}: what came does not have the digest the gateway stated")
-                modified = response.headers.get("last-modified")
-                await sink.commit(parse_date(modified, "Last-Modified") if modified else None)
-                return Outcome(item, moved, sha256=sink.digest.hex(), status=200)
-        finally:
-            await response.aclose()
-
-    async def _save(self, item: Item, response: httpx.Response, sink: FileSink | StandardOutput) -> int:
-        moved, pieces, waiting = 0, [], 0
-        async for data in response.aiter_raw():
-            pieces.append(data)
-            waiting += len(data)
-            moved += len(data)
-            self._listener.moved(item, len(data))
-            if waiting >= PIECE:
-                await sink.write(b"".join(pieces))
-                pieces, waiting = [], 0
-        await sink.write(b"".join(pieces))
-        return moved
-
-    async def delete(self, item: Item) -> Outcome:
+    async def _delete(self, item: Item) -> Outcome:
         response = await self._asker.ask("DELETE", item.url, {})
         return Outcome(item, status=response.status_code)
 

@@ -68,7 +68,7 @@ def uploads(paths: Sequence[str | Path], url: str, skipped: Callable[[str, str],
         if str(each) == STANDARD:
             if is_folder(url):
                 raise ConfigError("standard input has no name: give a URL that names the file")
-            yield Item(STANDARD, None, url, once=True)
+            yield Item(STANDARD, None, url)
             continue
         path = Path(each)
         above = path if path.name in ("", "..") else path.parent

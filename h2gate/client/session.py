@@ -1,17 +1,15 @@
 """Many files over one connection: `async with Client(url) as gate: await gate.put(["data"])`.
 
-Every file is hashed on its way and the two ends' digests are compared. One file's failure stops no other; what may be
-retried is tried three times. Files are in flight up to `streams` (small ones, whose cost is the round trip, three times
-as many beside them), so neither memory nor the gateway's patience depends on how many files there are.
+Every file is hashed on its way and the two ends' digests are compared. One file's failure stops no other; what breaks
+off is gone on with (see `retrying`, `sending`, `fetching`). Files are in flight up to `streams` (small ones, whose cost
+is the round trip, three times as many beside them), so neither memory nor the gateway's patience depends on how many
+files there are.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -20,21 +18,22 @@ import httpx
 from h2gate.client import names
 from h2gate.client.asking import Asker, Entry
 from h2gate.client.bundling import FEW, Bundler, split
-from h2gate.client.failures import LocalFile, from_httpx
+from h2gate.client.failures import LocalFile
+from h2gate.client.journal import Journal
 from h2gate.client.listener import Item, Listener, Outcome
-from h2gate.client.local import local_failure
 from h2gate.client.moving import SMALL, Mover
+from h2gate.client.retrying import RETRIES, Move, Patience
 from h2gate.client.transport import HttpVersion, Transport, tls_context
-from h2gate.errors import ConfigError, GateError, UnsupportedMediaType
+from h2gate.errors import ConfigError, UnsupportedMediaType
 
-ATTEMPTS = 3
 BUNDLES_AT_ONCE = 4
 
 
 class Client:
     """`url`: where relative names start. `ca`: files of authorities trusted beside the system's. `digest`: send each
     large file's SHA-256 behind it as a trailer (what the gateway states is compared in any case). `bundles`: send small
-    files many at a time, where the gateway takes that.
+    files many at a time, where the gateway takes that. `retries`: tries in a row that do not get on before a file is
+    given up. `journal`: a folder that remembers what was begun, so that another `Client` goes on with it.
 
     Raises `ConfigError` for what cannot be meant; the failures of single files come as `Outcome.error`.
     """
@@ -50,6 +49,8 @@ class Client:
         connections: int = 1,
         digest: bool = True,
         bundles: bool = True,
+        retries: int = RETRIES,
+        journal: Path | None = None,
         listener: Listener | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
@@ -62,13 +63,11 @@ class Client:
             raise ConfigError(f"{', '.join(map(str, ca))}: not a file of certificates ({error})") from error
         limits = httpx.Limits(max_connections=4 * streams, max_keepalive_connections=4 * streams)
         self.transport = Transport(verify=verify, http=http, connections=connections, limits=limits)
-        self.in_flight = 0
-        """Files being moved now."""
-        self.most_in_flight = 0
         self._streams = streams
         self._listener = listener or Listener()
         self._asker = Asker(self.transport, headers or {})
-        self._mover = Mover(self._asker, self._listener, digest=digest and http != "1.1")
+        self._patience = Patience(self._asker, self._listener, retries)
+        self._mover = Mover(self._asker, self._listener, Journal(journal), digest=digest and http != "1.1")
         self._bundler = Bundler(self._asker, self._listener) if bundles else None
 
     async def __aenter__(self) -> Client:
@@ -82,11 +81,16 @@ class Client:
         if self._bundler is not None:
             await self._bundler.close()
 
+    @property
+    def most_in_flight(self) -> int:
+        """Files that moved at the same time, at most."""
+        return self._patience.most_in_flight
+
     def at_work(self) -> str:
         """What is going on now, in a few words."""
-        made = self.transport.connections_made
+        made, n = self.transport.connections_made, self._patience.in_flight
         on = f", {made} connection{'s' * (made > 1)}" if made else ""
-        return f"{self.in_flight} stream{'s' * (self.in_flight != 1)}{on}"
+        return f"{n} stream{'s' * (n != 1)}{on}"
 
     # -- the four verbs
 
@@ -150,7 +154,7 @@ class Client:
     async def _downloads(self, url: str, target: str) -> AsyncIterator[Item]:
         if not names.is_folder(url):
             local = names.download_target(url, target)
-            yield Item(url, local, url, once=local is None)
+            yield Item(url, local, url)
             return
         root = Path(target)
         above = len(url) if url.removesuffix("/").endswith("/files") else len(url.rstrip("/").rpartition("/")[0]) + 1
@@ -160,7 +164,7 @@ class Client:
 
     # -- many at once
 
-    async def _run(self, items: Iterable[Item], once: Callable[[Item], Awaitable[Outcome]]) -> list[Outcome]:
+    async def _run(self, items: Iterable[Item], begin: Callable[[Item], Move]) -> list[Outcome]:
         outcomes: list[Outcome] = []
         small = [item for item in items if item.size is not None and item.size <= SMALL]
         large = [item for item in items if item.size is None or item.size > SMALL]
@@ -168,7 +172,7 @@ class Client:
         async def one(item: Item, places: asyncio.Semaphore) -> None:
             try:
                 self._listener.started(item)
-                outcome = await self._attempts(item, once)
+                outcome = await self._patience.see_through(begin(item))
                 outcomes.append(outcome)
                 self._listener.finished(outcome)
             finally:
@@ -203,7 +207,7 @@ class Client:
                 except UnsupportedMediaType:
                     again.extend(bundle)
                 finally:
-                    self.in_flight -= 1
+                    self._patience.in_flight -= 1
 
         async with asyncio.TaskGroup() as group:
             for bundle in split(items):
@@ -211,43 +215,6 @@ class Client:
         return outcomes + await self._run(again, self._mover.put)
 
     def _begin(self, bundle: Sequence[Item]) -> None:
-        self.in_flight += 1
-        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        self._patience.begin()
         for item in bundle:
             self._listener.started(item)
-
-    async def _attempts(self, item: Item, once: Callable[[Item], Awaitable[Outcome]]) -> Outcome:
-        start, attempt = time.monotonic(), 0
-        while True:
-            attempt += 1
-            self.in_flight += 1
-            self.most_in_flight = max(self.most_in_flight, self.in_flight)
-            try:
-                outcome = await _settle(item, once)
-            finally:
-                self.in_flight -= 1
-            error = outcome.error
-            if error is None or not error.retry or attempt == ATTEMPTS or item.once:
-                return replace(outcome, seconds=time.monotonic() - start, attempts=attempt)
-            pause = _pause(attempt, error)
-            self._listener.retried(item, error, pause)
-            await asyncio.sleep(pause)
-
-
-async def _settle(item: Item, once: Callable[[Item], Awaitable[Outcome]]) -> Outcome:
-    """The outcome of one attempt, whatever failed."""
-    try:
-        return await once(item)
-    except GateError as error:
-        return Outcome(item, status=int(str(error.members.get("seen", 0))), error=error)
-    except httpx.HTTPError as error:
-        return Outcome(item, error=from_httpx(error))
-    except OSError as error:
-        return Outcome(item, error=local_failure(item.name, error))
-
-
-def _pause(attempt: int, error: GateError) -> float:
-    """Seconds before the next attempt: doubling, with jitter; what the gateway asks for, if that is bearable."""
-    asked = str(error.members.get("retry_after", ""))
-    doubling: float = 0.25 * 2.0**attempt * random.uniform(0.5, 1.5)  # noqa: S311
-    return min(float(asked), 30.0) if asked.isdigit() else doubling

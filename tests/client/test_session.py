@@ -71,7 +71,7 @@ async def test_no_part_of_a_file_that_could_not_be_got_is_left(serve: Serve, tmp
 
 
 async def test_file_too_large_fails_alone(serve: Serve, tmp_path: Path) -> None:
-    served = serve(max_body=1 << 20)
+    served = serve(max_body=1 << 20, max_size=1 << 20)
     make_tree(tmp_path / "tree")
     async with Client(served.url, ca=[served.ca]) as gate:
         (error,) = errors(await gate.put([tmp_path / "tree"]))
@@ -121,9 +121,9 @@ async def test_failure_that_may_be_retried_is_and_progress_starts_again(tls: Tls
             nonlocal moved
             moved += n_bytes
 
-        def retried(self, item: Item, error: GateError, seconds: float) -> None:
+        def resumed(self, item: Item, at: int) -> None:
             nonlocal moved
-            moved = 0
+            moved = at
 
     async def handler(call: Call) -> None:
         nonlocal calls

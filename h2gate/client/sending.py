@@ -1,0 +1,312 @@
+"""One file on its way to the gateway, over as many attempts as it takes: does what `resuming` says.
+
+Resumable Uploads for HTTP (draft-ietf-httpbis-resumable-upload, interop version 8), but any server that takes PUT will
+do: to one that knows nothing of resuming the fields mean nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+from urllib.parse import quote, urljoin, urlsplit
+
+import httpx
+
+from h2gate.client.asking import Asker
+from h2gate.client.exchange import INFORMATIONAL, TRAILERS
+from h2gate.client.failures import FileChanged, ReadTimedOut
+from h2gate.client.journal import KEEP_SECONDS, Claim
+from h2gate.client.listener import Item, Listener, Outcome
+from h2gate.client.local import in_thread
+from h2gate.client.resuming import Resuming, Step
+from h2gate.client.source import Source
+from h2gate.errors import (
+    CompletedUpload,
+    ConnectFailed,
+    DigestMismatch,
+    GateError,
+    Gone,
+    InconsistentLength,
+    NotFound,
+    OffsetConflict,
+    Superseded,
+    TooLarge,
+)
+from h2gate.fields import boolean, digest_field, digests, http_date, integer
+
+_VERSION = {"upload-draft-interop-version": "8"}
+_SOON = {"timeout": httpx.Timeout(30).as_dict()}
+_LOOK_FOR_BYTES = 8 << 20
+"""From so many on it is worth asking for an upload that an earlier run began and nobody remembers."""
+
+
+class Sending:
+    """A `retrying.Move`. `headers` describe the file."""
+
+    def __init__(
+        self,
+        item: Item,
+        source: Source,
+        headers: dict[str, str],
+        asker: Asker,
+        listener: Listener,
+        *,
+        digest: bool,
+        claim: Claim | None,
+    ) -> None:
+        """`digest`: send it behind the file. `claim` is None where it is not to be remembered, or another process sends
+        the same file."""
+        self.item = item
+        self._source = source
+        self._headers = headers
+        self._asker = asker
+        self._listener = listener
+        self._digest = digest
+        self._claim = claim
+        self._kept: int | None = None
+        """Bytes that were there before this run."""
+        remembered = str(claim.entry.get("upload", "")) if claim is not None else ""
+        find = claim is not None and claim.is_kept and not remembered and (item.size or 0) >= _LOOK_FOR_BYTES
+        self._resuming = Resuming(url=remembered, find=find)
+        if claim is None or item.size is None:  # what can be found may be another's
+            self._resuming.cannot_find()
+        self._saving: asyncio.Task[None] | None = None
+
+    def whole(self) -> Sending:
+        """Send it without a word of resuming."""
+        self._resuming.plain()
+        return self
+
+    @property
+    def at(self) -> int:
+        return self._resuming.offset
+
+    async def attempt(self) -> Outcome:
+        await self._look()
+        try:
+            while True:
+                match self._resuming.step:
+                    case Step.FIND:
+                        await self._find()
+                    case Step.ASK:
+                        await self._ask()
+                    case Step.CHECK:
+                        if (outcome := await self._check()) is not None:
+                            return outcome
+                    case _:
+                        if (outcome := await self._send()) is not None:
+                            return outcome
+        except GateError as error:
+            if error.retry:
+                self._resuming.broke()
+            raise
+
+    async def close(self, outcome: Outcome | None) -> None:
+        await self._source.close()
+        if outcome is not None and isinstance(outcome.error, FileChanged):
+            await self._cancel()
+        if self._claim is not None:
+            if self._claim.stays(outcome):
+                self._listener.left(self.item)
+            await in_thread(self._claim.release)
+
+    # -- before it
+
+    async def _look(self) -> None:
+        """An upload of what the file was before is of no use."""
+        await self._source.look()
+        entry = self._claim.entry if self._claim is not None else {}
+        if self._kept is None and entry and any(entry.get(k) != v for k, v in self._source.known.items()):
+            await self._cancel()
+            self._resuming.anew()
+        self._kept = self._kept or 0
+
+    async def _find(self) -> None:
+        """Any other answer than a list is no list."""
+        parts = urlsplit(self.item.url)
+        list_url = f"{parts.scheme}://{parts.netloc}/uploads/?path={quote(parts.path, safe='')}"
+        try:
+            answer = await self._asker.ask("GET", list_url, {"accept": "application/json"}, extensions=_SOON)
+            found = answer.json()["uploads"]
+            urls = [each["url"] for each in found if each["length"] == self.item.size and not each["complete"]]
+        except GateError as error:
+            if not isinstance(error, ReadTimedOut) and (isinstance(error, ConnectFailed) or error.status == 503):
+                raise
+            self._resuming.cannot_find()
+        except (ValueError, KeyError, TypeError):
+            self._resuming.cannot_find()
+        else:
+            self._resuming.found(self._upload_url(urls[0]) if urls else "")
+
+    def _upload_url(self, location: object) -> str:
+        """Where an upload is; "" if that is on another server, which shall not get the file."""
+        found = urljoin(self.item.url, str(location))
+        return found if urlsplit(found)[:2] == urlsplit(self.item.url)[:2] else ""
+
+    async def _ask(self) -> None:
+        resuming = self._resuming
+        wanted = {} if resuming.is_sure else {"want-repr-digest": "sha-256=9"}
+        try:
+            fields = (await self._asker.ask("HEAD", resuming.url, {**_VERSION, **wanted})).headers
+        except GateError as error:
+            error.retry = _again(error)
+            if error.retry:
+                raise
+            resuming.anew()
+            return
+        offset, complete = integer(fields.get("upload-offset")), boolean(fields.get("upload-complete"))
+        if offset is None or not await self._is_same(fields, offset):
+            resuming.anew()
+            return
+        if not resuming.is_sure:
+            resuming.is_sure, self._kept = True, offset
+        resuming.asked(offset, complete=bool(complete))
+
+    async def _is_same(self, fields: httpx.Headers, offset: int) -> bool:
+        """Whether the bytes that are there are those of the file. What was only found must prove it."""
+        if self._resuming.is_sure or self.item.size is None:
+            return True
+        if offset > self.item.size:
+            return False
+        there = digests(fields.get("repr-digest", ""), "Repr-Digest").get("sha-256")
+        here = await self._source.digest_at(offset)
+        is_same = there == here if there is not None else self._resuming.is_mine
+        if not is_same and self._resuming.is_mine:
+            await self._cancel()
+        return is_same
+
+    # -- the bytes
+
+    async def _send(self) -> Outcome | None:
+        """None: there is something else to do first."""
+        step, offset = self._resuming.step, self._resuming.offset if self._resuming.step is Step.APPEND else 0
+        try:
+            response = await self._request(step, offset)
+        except (NotFound, Gone):
+            if step is not Step.APPEND:
+                raise
+            self._resuming.anew()
+        except TooLarge as error:
+            limits = _limits(str(error.members.get("upload_limit", "")))
+            if "max-append-size" not in limits or self._source.n_bytes > limits.get("max-size", self._source.n_bytes):
+                raise
+            await self._cancel()
+            self._resuming.plain()
+        except (CompletedUpload, InconsistentLength):
+            if step is not Step.APPEND or self._resuming.step is not step:
+                raise
+            self._resuming.broke()
+        except GateError as error:
+            error.retry = _again(error)
+            raise
+        else:
+            if boolean(response.headers.get("upload-complete")) is not False:
+                return self._done(response.headers, response.status_code, self._source.digest)
+            self._resuming.broke()
+        return None
+
+    async def _request(self, step: Step, offset: int) -> httpx.Response:
+        if offset:
+            await self._hashed(offset)
+        body = self._source.body(offset)
+        headers = self._fields(step, offset)
+        extensions: dict[str, Any] = {}
+        if step is not Step.PLAIN:
+            extensions[INFORMATIONAL] = self._told
+        if self._digest:
+            headers["trailer"] = "repr-digest"
+            extensions[TRAILERS] = lambda: [("repr-digest", digest_field("sha-256", self._source.digest))]
+        self._listener.resumed(self.item, offset)
+        method, url = ("PATCH", self._resuming.url) if step is Step.APPEND else ("PUT", self.item.url)
+        try:
+            return await self._asker.ask(method, url, headers, stream=body, extensions=extensions)
+        finally:
+            if self._saving is not None:
+                await asyncio.shield(self._saving)
+
+    async def _hashed(self, offset: int) -> None:
+        """Now, while nobody waits for bytes."""
+        if self.item.size is not None:
+            await self._source.digest_at(offset)
+
+    def _fields(self, step: Step, offset: int) -> dict[str, str]:
+        if step is Step.APPEND:
+            headers = {"content-type": "application/partial-upload", "upload-offset": str(offset)}
+        else:
+            headers = dict(self._headers)
+            if self._source.modified_ns is not None:
+                headers["last-modified"] = http_date(self._source.modified_ns)
+        if step is not Step.PLAIN:
+            headers |= {"upload-complete": "?1", **_VERSION}
+        if self.item.size is not None:
+            return headers | {"content-length": str(self.item.size - offset)}
+        return headers | {"transfer-encoding": "chunked"}
+
+    def _told(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """104 Upload Resumption Supported."""
+        if status != 104:
+            return
+        fields = httpx.Headers(list(headers))
+        is_new = "location" in fields and not self._resuming.url
+        self._resuming.told(
+            self._upload_url(fields["location"]) if "location" in fields else "",
+            integer(fields.get("upload-offset")) or 0,
+        )
+        self._source.durable(self._resuming.offset)
+        if is_new and self._resuming.url and self._claim is not None:
+            self._saving = asyncio.create_task(self._remember(fields.get("upload-limit", "")))
+
+    async def _remember(self, limits: str) -> None:
+        """For another run of the same command. That it cannot be written down is no reason not to send."""
+        assert self._claim is not None
+        now, age = time.time(), _limits(limits).get("max-age", KEEP_SECONDS)
+        entry = {"upload": self._resuming.url, "url": self.item.url, "path": self.item.name, "started": now}
+        entry |= {"expires": now + age, **self._source.known}
+        try:
+            await in_thread(self._claim.write, entry)
+        except OSError as error:
+            self._listener.noted(f"{self.item.name}: another run could not go on with it: {error}")
+
+    # -- behind it
+
+    async def _check(self) -> Outcome | None:
+        """All had come and the answer was lost."""
+        try:
+            fields = (await self._asker.ask("HEAD", self.item.url, {})).headers
+        except NotFound:
+            self._resuming.anew()
+            return None
+        stated = digests(fields.get("repr-digest", ""), "Repr-Digest").get("sha-256")
+        digest = self._source.digest
+        if self.item.size is not None:
+            digest = await self._source.digest_at(self.item.size)
+        if stated == digest:
+            return self._done(fields, 201, digest)
+        self._resuming.anew()
+        return None
+
+    def _done(self, fields: httpx.Headers, status: int, digest: bytes) -> Outcome:
+        stated = digests(fields.get("repr-digest", ""), "Repr-Digest").get("sha-256")
+        if stated is not None and stated != digest:
+            raise DigestMismatch(f"{self.item.url}: what the gateway stored does not have the digest of what was sent")
+        return Outcome(self.item, self._source.n_bytes, sha256=digest.hex(), status=status, kept=self._kept or 0)
+
+    async def _cancel(self) -> None:
+        """Nobody is going to go on with it; if that cannot be told it will expire."""
+        if self._resuming.url and self._resuming.is_mine:
+            with suppress(GateError):
+                await self._asker.ask("DELETE", self._resuming.url, {})
+
+
+def _limits(field: str) -> dict[str, int]:
+    """`Upload-Limit`."""
+    parts = [part.strip().partition("=") for part in field.split(",")]
+    return {name: int(value) for name, _, value in parts if value.isascii() and value.isdigit()}
+
+
+def _again(error: GateError) -> bool:
+    """Whether an upload may be gone on with after it. Another request may have got in between (409), or have it."""
+    return error.retry or error.status in (500, 502, 503, 504) or isinstance(error, OffsetConflict | Superseded)
