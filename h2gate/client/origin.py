@@ -106,7 +106,7 @@ class Origin:
         except ssl.SSLCertVerificationError as error:
             raise self._untrusted(error) from error
         except (OSError, ssl.SSLError) as error:
-            why = getattr(error, "strerror", None) or error
+            why = getattr(error, "strerror", None) or str(error) or "the connection ended at once"
             raise Unreachable(f"cannot connect to {self._host}:{self._port}: {why}") from error
         await self._settle(connection)
         self.made += 1
