@@ -121,6 +121,12 @@ def _transfer(verb: str, url: str, options: dict[str, Any], *args: Any, **kwargs
 @cli.command()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH…")
 @click.argument("url")
+@click.option(
+    "--compress",
+    type=click.Choice(["auto", "zstd", "gzip", "none"]),
+    default="none",
+    help="Content coding for files that shrink by it, where the gateway takes it; auto: the best one.",
+)
 @_remote
 def put(paths: tuple[str, ...], url: str, **options: Any) -> int:
     """Send files and folders to URL.

@@ -141,6 +141,12 @@ class TooLarge(GateError):
     status, code, title = 413, "too_large", "Too large"
 
 
+class ExpandsTooMuch(TooLarge):
+    """A content coding that makes far more of what was sent than any file does by itself."""
+
+    code, title = "expands_too_much", "The coding expands too much"
+
+
 class UnsupportedMediaType(GateError):
     status, code, title = 415, "unsupported_media_type", "Unsupported media type"
 

@@ -8,17 +8,20 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from typing import Any
 from urllib.parse import unquote
 
 import httpx
 
 from h2gate.client.asking import Asker, refusal
+from h2gate.client.compressing import SAMPLE, Compression
 from h2gate.client.failures import LocalFile, from_httpx
 from h2gate.client.listener import Item, Listener, Outcome
-from h2gate.client.local import read_small
+from h2gate.client.local import in_thread, read_small
 from h2gate.codec import tar
+from h2gate.codec.encoding import ENCODERS, Encoder, shrinks
 from h2gate.errors import BodyCut, DigestMismatch, GateError, UnsupportedMediaType, from_code
 from h2gate.fields import digests
 from h2gate.lane import Lane
@@ -39,9 +42,10 @@ def split(items: Sequence[Item]) -> list[list[Item]]:
 class Bundler:
     """`put` sends the files of one bundle."""
 
-    def __init__(self, asker: Asker, listener: Listener) -> None:
+    def __init__(self, asker: Asker, listener: Listener, compression: Compression) -> None:
         self._asker = asker
         self._listener = listener
+        self._compression = compression
         self._reader: Lane[Item, _Read] = Lane("h2gate-bundler", lambda items: [_read(item) for item in items])
 
     async def close(self) -> None:
@@ -52,9 +56,11 @@ class Bundler:
         retried. Raises `UnsupportedMediaType` when the other end takes no bundles: nothing was sent then."""
         bundle = _Bundle(items, self._reader, self._listener)
         headers = {"content-type": "application/x-tar", "transfer-encoding": "chunked"}
-        request = self._asker.request("POST", bundle.folder, headers, stream=bundle)
         error: GateError = BodyCut("the gateway did not answer for this file")
         try:
+            if coding := await bundle.begin(await self._compression.coding(bundle.folder)):
+                headers["content-encoding"] = coding
+            request = self._asker.request("POST", bundle.folder, headers, stream=bundle)
             response = await self._asker.stream(request)
             try:
                 _check(response, await _if_not_lines(response))
@@ -65,6 +71,10 @@ class Bundler:
                 await response.aclose()
         except httpx.HTTPError as broken:
             error = from_httpx(broken)
+        except UnsupportedMediaType:
+            raise
+        except GateError as refused:
+            error = refused
         for outcome in bundle.left(error):
             yield outcome
 
@@ -82,8 +92,32 @@ class _Bundle(httpx.AsyncByteStream):
         self._reader = reader
         self._listener = listener
         self._began = time.monotonic()
+        self._pieces: AsyncGenerator[bytes, None]
+        self._first = b""
+        self._encoder: Encoder | None = None
+
+    async def begin(self, coding: str) -> str:
+        """To be called first. The coding, if the first of it shrinks with one."""
+        self._pieces = self._archive()
+        self._first = await anext(self._pieces)
+        if not coding or not await in_thread(shrinks, [self._first[:SAMPLE]]):
+            return ""
+        self._encoder = ENCODERS[coding]()
+        return coding
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        async with aclosing(self._pieces) as pieces:
+            yield await self._encoded(self._first)
+            async for piece in pieces:
+                yield await self._encoded(piece)
+        if self._encoder is not None:
+            yield self._encoder.end()
+
+    async def _encoded(self, piece: bytes) -> bytes:
+        encoder = self._encoder
+        return piece if encoder is None else await in_thread(lambda: encoder.encode(piece) + encoder.flush())
+
+    async def _archive(self) -> AsyncGenerator[bytes, None]:
         pieces: list[bytes] = []
         names = list(self._waiting)
         for start in range(0, len(names), _READ_AT_ONCE):

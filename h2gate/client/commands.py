@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from h2gate.client.asking import Entry
+from h2gate.client.blocking import runner
 from h2gate.client.display import Display, display
 from h2gate.client.journal import state_folder
 from h2gate.client.session import Client
@@ -25,6 +25,7 @@ async def _transfer(
     shown: Display, url: str, options: dict[str, Any], *args: Any, **kwargs: Any
 ) -> tuple[list[GateError], int]:
     more = _meant(options, "streams", "connections", "digest", "retries") | {"journal": state_folder()}
+    more |= {"compress": options["compress"]} if "compress" in options else {}
     with shown:
         async with Client(url, listener=shown, **more) as gate:
             shown.at_work = gate.at_work
@@ -47,10 +48,6 @@ def _meant(options: dict[str, Any], *more: str) -> dict[str, Any]:
 
 
 def on_loop(work: Coroutine[Any, Any, T]) -> T:
-    """On uvloop where there is one: TLS costs a fifth less there."""
-    try:
-        import uvloop  # noqa: PLC0415 - not installed everywhere
-    except ImportError:
-        return asyncio.run(work)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(work)
+    """Run it to its end."""
+    with runner() as running:
+        return running.run(work)

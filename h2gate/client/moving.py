@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import mimetypes
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 
 from h2gate.client.asking import Asker
+from h2gate.client.compressing import Compression
 from h2gate.client.failures import LocalFile
 from h2gate.client.fetching import RESUMABLE_BYTES, Fetching
 from h2gate.client.journal import Claim, Journal
@@ -16,8 +18,9 @@ from h2gate.client.listener import Item, Listener, Outcome
 from h2gate.client.local import read_small
 from h2gate.client.retrying import Move, Once
 from h2gate.client.sending import Sending
-from h2gate.client.source import FileSource, PipeSource, Source
-from h2gate.errors import DigestMismatch
+from h2gate.client.source import FileSource, Source
+from h2gate.client.streams import Reader, StandardInput, StreamSource
+from h2gate.errors import DigestMismatch, UnsupportedMediaType
 from h2gate.fields import digest_field, digests, http_date
 from h2gate.lane import Lane
 
@@ -28,9 +31,12 @@ SMALL = 1 << 16
 class Mover:
     """`put`, `get` and `delete` begin a move."""
 
-    def __init__(self, asker: Asker, listener: Listener, journal: Journal, *, digest: bool = True) -> None:
+    def __init__(
+        self, asker: Asker, listener: Listener, journal: Journal, compression: Compression, *, digest: bool = True
+    ) -> None:
         """Without `digest` none is sent: there are servers that end a connection over trailers."""
         self._digest = digest
+        self._compression = compression
         self._asker = asker
         self._listener = listener
         self._journal = journal
@@ -41,21 +47,35 @@ class Mover:
             await self._reader.close()
 
     def put(self, item: Item) -> Move:
-        if item.local is not None and item.size is not None and item.size <= SMALL:
+        """Begin to send a file, or standard input."""
+        if item.local is None or item.size is None:
+            return self.put_stream(item, StandardInput())
+        if item.size <= SMALL:
             return Once(item, self._put_small)
-
-        def progress(n_bytes: int) -> None:
-            self._listener.moved(item, n_bytes)
-
-        resumable = item.size is None or item.size >= RESUMABLE_BYTES
-        source: Source = PipeSource(progress)
-        claim = None
-        if item.local is not None and item.size is not None:
-            source = FileSource(item.local, item.size, progress)
-            claim = self._claim("put", item, item.local) if resumable else None
-        headers = _described(item)
-        sending = Sending(item, source, headers, self._asker, self._listener, digest=self._digest, claim=claim)
+        resumable = item.size >= RESUMABLE_BYTES
+        claim = self._claim("put", item, item.local) if resumable else None
+        source = FileSource(item.local, item.size, self._progress(item))
+        sending = self._sending(item, source, claim, self._compression)
         return sending if resumable else sending.whole()
+
+    def put_stream(self, item: Item, reader: Reader) -> Move:
+        """Begin to send what cannot be read again."""
+        return self._sending(item, StreamSource(reader, self._progress(item)), None, None)
+
+    def _progress(self, item: Item) -> Callable[[int], None]:
+        return lambda n_bytes: self._listener.moved(item, n_bytes)
+
+    def _sending(self, item: Item, source: Source, claim: Claim | None, compression: Compression | None) -> Sending:
+        return Sending(
+            item,
+            source,
+            _described(item),
+            self._asker,
+            self._listener,
+            digest=self._digest,
+            claim=claim,
+            compression=compression,
+        )
 
     def get(self, item: Item) -> Move:
         is_large = item.local is not None and (item.size is None or item.size >= RESUMABLE_BYTES)
@@ -78,13 +98,18 @@ class Mover:
         if self._reader is None:
             self._reader = Lane("h2gate-reader", _read_batch)
         data, digest, modified = await self._reader.submit(item.local)
-        headers = {
-            "content-length": str(len(data)),
-            "last-modified": modified,
-            "repr-digest": digest_field("sha-256", digest),
-            **_described(item),
-        }
-        response = await self._asker.ask("PUT", item.url, headers, stream=httpx.ByteStream(data))
+        headers = {"last-modified": modified, **_described(item)}
+        coding, body = await self._compression.encoded(item.url, data)
+        headers |= {"content-encoding": coding} if coding else {}
+        headers |= {"content-length": str(len(body))}
+        headers |= {"unencoded-digest" if coding else "repr-digest": digest_field("sha-256", digest)}
+        try:
+            response = await self._asker.ask("PUT", item.url, headers, stream=httpx.ByteStream(body))
+        except UnsupportedMediaType:
+            if not coding:
+                raise
+            self._compression.not_taken()
+            return await self._put_small(item)
         self._listener.moved(item, len(data))
         return _stored(item, response, len(data), digest)
 

@@ -38,6 +38,18 @@ def parse_url(text: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{quote(path, safe=_KEPT + '/%')}"
 
 
+def resolve(base: str, target: str) -> str:
+    """`target` as it is if it is a URL, else a plain path below the folder of `base`. Raises `ConfigError`."""
+    if "://" in target:
+        return parse_url(target)
+    folder = base if is_folder(base) else base[: base.rindex("/") + 1]
+    parts = target.strip("/").split("/") if target.strip("/") else []
+    if any(part in ("", ".", "..") for part in parts):
+        raise ConfigError(f"{target!r} is not a path below {folder}")
+    found = below(folder, *parts) if parts else folder
+    return found + "/" if parts and target.endswith("/") else found
+
+
 def is_folder(url: str) -> bool:
     return url.endswith("/")
 

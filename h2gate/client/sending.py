@@ -16,17 +16,20 @@ from urllib.parse import quote, urljoin, urlsplit
 import httpx
 
 from h2gate.client.asking import Asker
+from h2gate.client.coded import CodedSource
+from h2gate.client.compressing import Compression
 from h2gate.client.exchange import INFORMATIONAL, TRAILERS
 from h2gate.client.failures import FileChanged, ReadTimedOut
 from h2gate.client.journal import KEEP_SECONDS, Claim
 from h2gate.client.listener import Item, Listener, Outcome
 from h2gate.client.local import in_thread
 from h2gate.client.resuming import Resuming, Step
-from h2gate.client.source import Source
+from h2gate.client.source import FileSource, Source
 from h2gate.errors import (
     CompletedUpload,
     ConnectFailed,
     DigestMismatch,
+    ExpandsTooMuch,
     GateError,
     Gone,
     InconsistentLength,
@@ -34,6 +37,7 @@ from h2gate.errors import (
     OffsetConflict,
     Superseded,
     TooLarge,
+    UnsupportedMediaType,
 )
 from h2gate.fields import boolean, digest_field, digests, http_date, integer
 
@@ -56,9 +60,10 @@ class Sending:
         *,
         digest: bool,
         claim: Claim | None,
+        compression: Compression | None = None,
     ) -> None:
         """`digest`: send it behind the file. `claim` is None where it is not to be remembered, or another process sends
-        the same file."""
+        the same file. With `compression` the source is a file, which may be sent with a coding."""
         self.item = item
         self._source = source
         self._headers = headers
@@ -66,12 +71,13 @@ class Sending:
         self._listener = listener
         self._digest = digest
         self._claim = claim
+        self._compression = compression
         self._kept: int | None = None
         """Bytes that were there before this run."""
         remembered = str(claim.entry.get("upload", "")) if claim is not None else ""
-        find = claim is not None and claim.is_kept and not remembered and (item.size or 0) >= _LOOK_FOR_BYTES
+        find = claim is not None and claim.is_kept and not remembered and (source.length or 0) >= _LOOK_FOR_BYTES
         self._resuming = Resuming(url=remembered, find=find)
-        if claim is None or item.size is None:  # what can be found may be another's
+        if claim is None or source.length is None:
             self._resuming.cannot_find()
         self._saving: asyncio.Task[None] | None = None
 
@@ -85,6 +91,7 @@ class Sending:
         return self._resuming.offset
 
     async def attempt(self) -> Outcome:
+        await self._choose_coding()
         await self._look()
         try:
             while True:
@@ -115,6 +122,20 @@ class Sending:
 
     # -- before it
 
+    async def _choose_coding(self) -> None:
+        """Once. How long it is with a coding nobody knows, so it cannot be found by its length."""
+        compression, self._compression = self._compression, None
+        if compression is not None and isinstance(self._source, FileSource) and self.item.local is not None:
+            self._source = await compression.source(self.item.url, self.item.local, self._source)
+            if self._source.coding:
+                self._resuming.cannot_find()
+
+    async def _without_coding(self, source: CodedSource) -> None:
+        """The gateway does not take the coding, or it makes too much of too little."""
+        await self._cancel()
+        self._source = source.plain
+        self._resuming.anew()
+
     async def _look(self) -> None:
         """An upload of what the file was before is of no use."""
         await self._source.look()
@@ -131,7 +152,7 @@ class Sending:
         try:
             answer = await self._asker.ask("GET", list_url, {"accept": "application/json"}, extensions=_SOON)
             found = answer.json()["uploads"]
-            urls = [each["url"] for each in found if each["length"] == self.item.size and not each["complete"]]
+            urls = [each["url"] for each in found if each["length"] == self._source.length and not each["complete"]]
         except GateError as error:
             if not isinstance(error, ReadTimedOut) and (isinstance(error, ConnectFailed) or error.status == 503):
                 raise
@@ -169,7 +190,7 @@ class Sending:
         """Whether the bytes that are there are those of the file. What was only found must prove it."""
         if self._resuming.is_sure or self.item.size is None:
             return True
-        if offset > self.item.size:
+        if self._source.length is not None and offset > self._source.length:
             return False
         there = digests(fields.get("repr-digest", ""), "Repr-Digest").get("sha-256")
         here = await self._source.digest_at(offset)
@@ -195,6 +216,10 @@ class Sending:
                 raise
             await self._cancel()
             self._resuming.plain()
+        except (UnsupportedMediaType, ExpandsTooMuch):
+            if not isinstance(self._source, CodedSource):
+                raise
+            await self._without_coding(self._source)
         except (CompletedUpload, InconsistentLength):
             if step is not Step.APPEND or self._resuming.step is not step:
                 raise
@@ -204,7 +229,7 @@ class Sending:
             raise
         else:
             if boolean(response.headers.get("upload-complete")) is not False:
-                return self._done(response.headers, response.status_code, self._source.digest)
+                return self._done(response.headers, response.status_code, await self._source.file_digest())
             self._resuming.broke()
         return None
 
@@ -217,15 +242,21 @@ class Sending:
         if step is not Step.PLAIN:
             extensions[INFORMATIONAL] = self._told
         if self._digest:
-            headers["trailer"] = "repr-digest"
-            extensions[TRAILERS] = lambda: [("repr-digest", digest_field("sha-256", self._source.digest))]
-        self._listener.resumed(self.item, offset)
+            headers["trailer"] = "repr-digest, unencoded-digest" if self._source.coding else "repr-digest"
+            extensions[TRAILERS] = self._last_words
+        self._listener.resumed(self.item, self._source.read_from(offset))
         method, url = ("PATCH", self._resuming.url) if step is Step.APPEND else ("PUT", self.item.url)
         try:
             return await self._asker.ask(method, url, headers, stream=body, extensions=extensions)
         finally:
             if self._saving is not None:
                 await asyncio.shield(self._saving)
+
+    def _last_words(self) -> list[tuple[str, str]]:
+        found = [("repr-digest", digest_field("sha-256", self._source.digest))]
+        if self._source.coding:
+            found.append(("unencoded-digest", digest_field("sha-256", self._source.unencoded)))
+        return found
 
     async def _hashed(self, offset: int) -> None:
         """Now, while nobody waits for bytes."""
@@ -236,13 +267,13 @@ class Sending:
         if step is Step.APPEND:
             headers = {"content-type": "application/partial-upload", "upload-offset": str(offset)}
         else:
-            headers = dict(self._headers)
+            headers = dict(self._headers) | ({"content-encoding": self._source.coding} if self._source.coding else {})
             if self._source.modified_ns is not None:
                 headers["last-modified"] = http_date(self._source.modified_ns)
         if step is not Step.PLAIN:
             headers |= {"upload-complete": "?1", **_VERSION}
-        if self.item.size is not None:
-            return headers | {"content-length": str(self.item.size - offset)}
+        if self._source.length is not None:
+            return headers | {"content-length": str(self._source.length - offset)}
         return headers | {"transfer-encoding": "chunked"}
 
     def _told(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
@@ -280,9 +311,7 @@ class Sending:
             self._resuming.anew()
             return None
         stated = digests(fields.get("repr-digest", ""), "Repr-Digest").get("sha-256")
-        digest = self._source.digest
-        if self.item.size is not None:
-            digest = await self._source.digest_at(self.item.size)
+        digest = await self._source.file_digest()
         if stated == digest:
             return self._done(fields, 201, digest)
         self._resuming.anew()

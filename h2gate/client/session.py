@@ -1,4 +1,4 @@
-"""Many files over one connection: `async with Client(url) as gate: await gate.put(["data"])`.
+"""Many files over one connection: `async with Client(url) as gate: await gate.put("data", "in/")`.
 
 Every file is hashed on its way and the two ends' digests are compared. One file's failure stops no other; what breaks
 off is gone on with (see `retrying`, `sending`, `fetching`). Files are in flight up to `streams` (small ones, whose cost
@@ -9,31 +9,38 @@ files there are.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any, TypeVar
 
 import httpx
 
 from h2gate.client import names
 from h2gate.client.asking import Asker, Entry
 from h2gate.client.bundling import FEW, Bundler, split
+from h2gate.client.compressing import Compress, Compression
 from h2gate.client.failures import LocalFile
 from h2gate.client.journal import Journal
 from h2gate.client.listener import Item, Listener, Outcome
 from h2gate.client.moving import SMALL, Mover
+from h2gate.client.progress import Progress, Tally, Watched
 from h2gate.client.retrying import RETRIES, Move, Patience
+from h2gate.client.streams import Reader, Streamed, reader_of
 from h2gate.client.transport import HttpVersion, Transport, tls_context
 from h2gate.errors import ConfigError, UnsupportedMediaType
 
 BUNDLES_AT_ONCE = 4
+T = TypeVar("T")
 
 
 class Client:
-    """`url`: where relative names start. `ca`: files of authorities trusted beside the system's. `digest`: send each
+    """`url`: where relative targets start. `ca`: files of authorities trusted beside the system's. `digest`: send each
     large file's SHA-256 behind it as a trailer (what the gateway states is compared in any case). `bundles`: send small
     files many at a time, where the gateway takes that. `retries`: tries in a row that do not get on before a file is
-    given up. `journal`: a folder that remembers what was begun, so that another `Client` goes on with it.
+    given up. `journal`: a folder that remembers what was begun, so that another `Client` goes on with it. `compress`:
+    send files with a content coding where the gateway takes it and it makes them smaller; "auto" is the best one.
 
     Raises `ConfigError` for what cannot be meant; the failures of single files come as `Outcome.error`.
     """
@@ -51,6 +58,7 @@ class Client:
         bundles: bool = True,
         retries: int = RETRIES,
         journal: Path | None = None,
+        compress: Compress = "none",
         listener: Listener | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
@@ -64,11 +72,13 @@ class Client:
         limits = httpx.Limits(max_connections=4 * streams, max_keepalive_connections=4 * streams)
         self.transport = Transport(verify=verify, http=http, connections=connections, limits=limits)
         self._streams = streams
-        self._listener = listener or Listener()
+        self._listener = self._tally = Tally(listener or Listener())
         self._asker = Asker(self.transport, headers or {})
         self._patience = Patience(self._asker, self._listener, retries)
-        self._mover = Mover(self._asker, self._listener, Journal(journal), digest=digest and http != "1.1")
-        self._bundler = Bundler(self._asker, self._listener) if bundles else None
+        compression = Compression(compress, self._asker, self._listener)
+        sends_digest = digest and http != "1.1"
+        self._mover = Mover(self._asker, self._listener, Journal(journal), compression, digest=sends_digest)
+        self._bundler = Bundler(self._asker, self._listener, compression) if bundles else None
 
     async def __aenter__(self) -> Client:
         return self
@@ -76,6 +86,10 @@ class Client:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End the connections, and what is still on its way."""
         await self._asker.close()
         await self._mover.close()
         if self._bundler is not None:
@@ -92,11 +106,53 @@ class Client:
         on = f", {made} connection{'s' * (made > 1)}" if made else ""
         return f"{n} stream{'s' * (n != 1)}{on}"
 
+    def watch(self, transfer: Coroutine[Any, Any, T], *, every: float = 0.5) -> Watched[T]:
+        """Run `transfer` and tell every so many seconds how all that moves is getting on:
+        `async for progress in gate.watch(gate.put("data/")): …`."""
+        return Watched(transfer, self._now, every)
+
+    def _now(self) -> Progress:
+        tally = self._tally
+        return Progress(
+            n_files=tally.n_files,
+            n_done=tally.n_done,
+            n_failed=tally.n_failed,
+            n_bytes=tally.n_bytes,
+            total_bytes=tally.total_bytes,
+            seconds=tally.seconds,
+            streams=self._patience.in_flight,
+            connections=self.transport.connections_made,
+        )
+
     # -- the four verbs
 
-    async def put(self, paths: Sequence[str | Path], url: str | None = None) -> list[Outcome]:
-        """Send files and folders to `url` (see `names`). An outcome for each file, in the order they ended."""
-        items, failed = await asyncio.to_thread(self._plan, paths, url or self.url)
+    async def put(
+        self, source: str | Path | Sequence[str | Path] | Streamed, target: str | None = None
+    ) -> list[Outcome]:
+        """Send a file or folder, several of them, or what gives bytes: a file object, an iterable, an asynchronous one.
+
+        `target` is a URL, or a path below the client's; with a slash at its end a folder (see `names`). An outcome for
+        each file, in the order they ended. What an iterable raises is raised.
+        """
+        url = names.resolve(self.url, target) if target is not None else self.url
+        if isinstance(source, str | os.PathLike):
+            return await self._put_paths([source], url)
+        if isinstance(source, list | tuple):
+            return await self._put_paths(source, url)
+        return [await self._put_stream(reader_of(source), url)]
+
+    async def _put_stream(self, reader: Reader, url: str) -> Outcome:
+        if names.is_folder(url):
+            raise ConfigError(f"{url}: what is streamed has no name; give a target that names the file")
+        item = Item(names.last_name(url), None, url)
+        self._listener.planned([item])
+        self._listener.started(item)
+        outcome = await self._patience.see_through(self._mover.put_stream(item, reader))
+        self._listener.finished(outcome)
+        return outcome
+
+    async def _put_paths(self, paths: Sequence[str | Path], url: str) -> list[Outcome]:
+        items, failed = await asyncio.to_thread(self._plan, paths, url)
         self._listener.planned(items)
         for outcome in failed:
             self._listener.finished(outcome)
@@ -109,9 +165,10 @@ class Client:
             together = group.create_task(self._run_bundled(small, self._bundler))
         return failed + alone.result() + together.result()
 
-    async def get(self, urls: Sequence[str], target: str = ".") -> list[Outcome]:
-        """Fetch files, and folders (URLs that end in "/") with everything below, to `target`."""
-        urls = [names.parse_url(url) for url in urls]
+    async def get(self, urls: str | Sequence[str], target: str | Path = ".") -> list[Outcome]:
+        """Fetch files, and folders (URLs or paths that end in "/") with everything below, to `target`."""
+        urls = self._resolved(urls)
+        target = os.fspath(target)
         several = len(urls) > 1 or names.is_folder(urls[0])
         if several and target == names.STANDARD:
             raise ConfigError("standard output takes one file")
@@ -123,12 +180,15 @@ class Client:
 
     async def ls(self, url: str | None = None) -> list[Entry]:
         """What is in a folder, or the one file that `url` names. Raises `GateError`."""
-        return await self._asker.ls(names.parse_url(url) if url else self.url)
+        return await self._asker.ls(names.resolve(self.url, url) if url else self.url)
 
-    async def rm(self, urls: Sequence[str], *, recursive: bool = False) -> list[Outcome]:
+    def _resolved(self, urls: str | Sequence[str]) -> list[str]:
+        return [names.resolve(self.url, url) for url in ([urls] if isinstance(urls, str) else urls)]
+
+    async def rm(self, urls: str | Sequence[str], *, recursive: bool = False) -> list[Outcome]:
         """Delete files; with `recursive` also every file below URLs that end in "/"."""
         items = []
-        for url in map(names.parse_url, urls):
+        for url in self._resolved(urls):
             if names.is_folder(url) and not recursive:
                 raise ConfigError(f"{url} is a folder: say --recursive to delete every file below it")
             found = [entry async for entry in self._asker.walk(url)] if names.is_folder(url) else []

@@ -1,18 +1,15 @@
-"""What is sent: a file that can be gone on with at any byte, or standard input, of which only the last bytes are kept.
+"""What is sent, and the first of its kinds: a file, which can be gone on with at any byte.
 
-Both hash what they hand out. A file's running hash is kept every few MiB, so that going on at an earlier byte reads
-again from there only. A file that is not what it was when its sending began is an error, before its last piece leaves.
+Its running hash is kept every few MiB, so that going on at an earlier byte reads again from there only. A file that is
+not what it was when its sending began is an error, before its last piece leaves.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
-import stat
-import sys
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,19 +17,25 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 import httpx
 
-from h2gate.client.failures import FileChanged, LocalFile
+from h2gate.client.failures import FileChanged
 from h2gate.client.local import PIECE, in_thread, local_failure
 
 if TYPE_CHECKING:
     from hashlib import _Hash
 
 SNAPSHOT_BYTES = 8 << 20
-KEPT_BYTES = 64 << 20
-"""Of standard input: more than is ever on its way."""
 
 
 class Source(Protocol):
-    """A `body` ends with what `digest` is the SHA-256 of."""
+    """A `body` ends with what `digest` is the SHA-256 of. Offsets are of what is sent, which may have a coding."""
+
+    @property
+    def coding(self) -> str:
+        """Content-Encoding; "" is none."""
+
+    @property
+    def length(self) -> int | None:
+        """Bytes that are sent in all; None if that is not known before the end."""
 
     @property
     def modified_ns(self) -> int | None:
@@ -54,11 +57,21 @@ class Source(Protocol):
     def digest(self) -> bytes: ...
 
     @property
-    def n_bytes(self) -> int:
-        """How many it has, as far as that is known."""
+    def unencoded(self) -> bytes:
+        """Like `digest`, without the coding."""
+
+    async def file_digest(self) -> bytes:
+        """SHA-256 of all of it, without its coding. Raises `LocalFile`."""
+
+    def read_from(self, offset: int) -> int:
+        """How many bytes of the file need not be read for a body from `offset`."""
 
     @property
-    def known(self) -> dict[str, int]:
+    def n_bytes(self) -> int:
+        """How many it has, without its coding, as far as that is known."""
+
+    @property
+    def known(self) -> Mapping[str, object]:
         """What tells, in another run, that it is still the same."""
 
     async def close(self) -> None: ...
@@ -81,13 +94,15 @@ class FileSource:
     """See `Source`. `progress` is told how many bytes were read to be sent."""
 
     def __init__(self, path: Path, size: int, progress: Callable[[int], None]) -> None:
-        self._size = size
+        self._size = self.length = size
+        self.coding = ""
         self.identity: Identity | None = None
         self._path = path
         self._progress = progress
         self._hash = hashlib.sha256()
         self._hashed: deque[tuple[int, _Hash]] = deque([(0, hashlib.sha256())])
         """Running hashes of the first bytes, by how many they are."""
+        self._whole: bytes | None = None
 
     @property
     def modified_ns(self) -> int | None:
@@ -97,13 +112,15 @@ class FileSource:
     def digest(self) -> bytes:
         return self._hash.digest()
 
+    unencoded = digest
+
     @property
     def n_bytes(self) -> int:
         return self._size
 
     @property
-    def known(self) -> dict[str, int]:
-        return asdict(self.identity) if self.identity is not None else {}
+    def known(self) -> Mapping[str, object]:
+        return {**asdict(self.identity), "coding": self.coding} if self.identity is not None else {}
 
     async def look(self) -> None:
         try:
@@ -128,6 +145,12 @@ class FileSource:
         except OSError as error:
             raise local_failure(self._path, error) from error
 
+    async def file_digest(self) -> bytes:
+        return self._whole if self._whole is not None else await self.digest_at(self._size)
+
+    def read_from(self, offset: int) -> int:
+        return offset
+
     def _open(self, opened: ExitStack) -> BinaryIO:
         return opened.enter_context(self._path.open("rb", buffering=0))
 
@@ -150,9 +173,10 @@ class FileSource:
         return piece
 
     def body(self, offset: int) -> httpx.AsyncByteStream:
-        return _Body(lambda: self._pieces(offset), replayable=True)
+        return Pieces(lambda: self.pieces(offset), replayable=True)
 
-    async def _pieces(self, offset: int) -> AsyncIterator[bytes]:
+    async def pieces(self, offset: int) -> AsyncGenerator[bytes, None]:
+        """See `body`."""
         try:
             with ExitStack() as opened:
                 file = await in_thread(self._open, opened)
@@ -165,6 +189,7 @@ class FileSource:
                     self._progress(len(piece))
                     if not left:  # before the last piece leaves, so that the gateway never gets a whole that is wrong
                         self._check(Identity.of(os.fstat(file.fileno())))
+                        self._whole = self._hash.digest()
                     yield piece
         except OSError as error:
             raise local_failure(self._path, error) from error
@@ -177,99 +202,7 @@ class FileSource:
         pass
 
 
-class PipeSource:
-    """Standard input, of unknown length; see `Source`. What is not kept any more cannot be sent again."""
-
-    modified_ns = None
-
-    def __init__(self, progress: Callable[[int], None]) -> None:
-        self._progress = progress
-        self._hash = hashlib.sha256()
-        self._kept: deque[bytes] = deque()
-        self._start = self._end = 0
-        """Of what is kept."""
-        self._durable = 0
-        self._input = _StandardInput()
-
-    @property
-    def digest(self) -> bytes:
-        return self._hash.digest()
-
-    @property
-    def n_bytes(self) -> int:
-        return self._end
-
-    @property
-    def known(self) -> dict[str, int]:
-        return {}
-
-    async def look(self) -> None:
-        pass
-
-    async def digest_at(self, offset: int) -> bytes:
-        raise LocalFile("standard input cannot be read again")
-
-    def durable(self, offset: int) -> None:
-        self._durable = max(self._durable, offset)
-        self._forget()
-
-    def _forget(self) -> None:
-        while self._kept and (
-            self._start + len(self._kept[0]) <= self._durable or self._end - self._start > KEPT_BYTES
-        ):
-            self._start += len(self._kept.popleft())
-
-    def body(self, offset: int) -> httpx.AsyncByteStream:
-        if not self._start <= offset <= self._end:
-            raise LocalFile(f"standard input cannot be read again from byte {offset}")
-        return _Body(lambda: self._pieces(offset), replayable=False)
-
-    async def _pieces(self, offset: int) -> AsyncIterator[bytes]:
-        at = self._start
-        for piece in list(self._kept):
-            if at + len(piece) > offset:
-                yield piece[max(0, offset - at) :]
-            at += len(piece)
-        while piece := await self._input.read():
-            self._hash.update(piece)
-            self._kept.append(piece)
-            self._end += len(piece)
-            self._forget()
-            self._progress(len(piece))
-            yield piece
-
-    async def close(self) -> None:
-        self._input.close()
-
-
-class _StandardInput:
-    """Bytes are only taken from it when `read` returns them: one that is cancelled loses none."""
-
-    def __init__(self) -> None:
-        self._at: int | None = None
-        self._reader: asyncio.StreamReader | None = None
-        self._pipe: asyncio.ReadTransport | None = None
-
-    async def read(self) -> bytes:
-        """The next bytes, none at the end."""
-        raw = sys.stdin.buffer
-        if stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
-            self._at = raw.tell() if self._at is None else self._at
-            piece = await in_thread(os.pread, raw.fileno(), PIECE, self._at)
-            self._at += len(piece)
-            return piece
-        if self._reader is None:  # a thread could not be interrupted while it waits for a pipe or a terminal
-            self._reader = reader = asyncio.StreamReader(limit=PIECE)
-            loop = asyncio.get_running_loop()
-            self._pipe, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), raw)
-        return await self._reader.read(PIECE)
-
-    def close(self) -> None:
-        if self._pipe is not None:
-            self._pipe.close()
-
-
-class _Body(httpx.AsyncByteStream):
+class Pieces(httpx.AsyncByteStream):
     """A generator as httpx wants a body."""
 
     def __init__(self, pieces: Callable[[], AsyncIterator[bytes]], *, replayable: bool) -> None:

@@ -35,7 +35,10 @@ class Edge(NamedTuple):
 def edges(source: str, module: str, *, is_package: bool = False) -> Iterator[Edge]:
     """Every import of the project by `module` (dotted, `h2gate…`), wherever in the file it stands."""
     package = module.split(".") if is_package else module.split(".")[:-1]
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    if is_package and module == "h2gate":  # what it offers is imported when asked for; type checkers may know before
+        tree.body = [each for each in tree.body if not _is_for_type_checkers(each)]
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield Edge(module, alias.name, node.lineno)
@@ -43,6 +46,10 @@ def edges(source: str, module: str, *, is_package: bool = False) -> Iterator[Edg
             base = package[: len(package) - node.level + 1] if node.level else []
             for alias in node.names:
                 yield Edge(module, ".".join([*base, *filter(None, [node.module]), alias.name]), node.lineno)
+
+
+def _is_for_type_checkers(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
 def fault(edge: Edge) -> str | None:
