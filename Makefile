@@ -39,6 +39,9 @@ bench-small: .venv/dev.stamp ## load test: many small files
 bench-wan: .venv/dev.stamp ## load test: a path with delay
 	$(BIN)/python -m loadtest.run wan $(ARGS)
 
+bench-client: .venv/dev.stamp ## load test: h2gate put beside curl, rclone and tar
+	$(BIN)/python -m loadtest.run files $(ARGS)
+
 lock: .venv/made ## write the locks anew; ARGS=--upgrade takes newer versions
 	@sh requirements/lock.sh $(ARGS)
 
@@ -64,4 +67,4 @@ clean: ## remove .venv, caches and what was built
 
 FORCE:
 
-.PHONY: help demo test fuzz check format bench bench-small bench-wan lock clean FORCE
+.PHONY: help demo test fuzz check format bench bench-small bench-wan bench-client lock clean FORCE

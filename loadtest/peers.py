@@ -131,7 +131,7 @@ def nginx(
         )
     )
     arguments = [command, "-p", str(folder), "-e", "stderr", "-c", str(settings)]
-    with _serving(name, arguments, folder, host, port, certificates) as peer:
+    with serving(name, arguments, folder, host, port, certificates) as peer:
         yield peer
 
 
@@ -151,7 +151,7 @@ def h2gate(
     arguments += ["--cert", str(certificates.cert), "--key", str(certificates.key), *options]
     if host != LOOPBACK:
         arguments.append("--anonymous")
-    with _serving(name, arguments, folder, host, port, certificates) as peer:
+    with serving(name, arguments, folder, host, port, certificates) as peer:
         yield peer
 
 
@@ -161,9 +161,10 @@ def free_port(host: str) -> int:
 
 
 @contextmanager
-def _serving(
+def serving(
     name: str, arguments: list[str], folder: Path, host: str, port: int, certificates: Certificates
 ) -> Iterator[Peer]:
+    """The server that `arguments` start, once it takes connections. Raises `PeerFailed`."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("H2GATE_")}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]))
     log = folder / "log"

@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import click
 
 from h2gate.config import GIB, MIB
-from loadtest import clients, peers, workloads
+from loadtest import clients, peers, senders, workloads
 from loadtest.peers import LOOPBACK, Peer
 from loadtest.report import Sample
+from loadtest.senders import Folder, Sender
+from loadtest.wan import Link
 
 BARE = ("--no-digest", "--no-fsync")
 SERVERS = ("h2gate", "bare", "nginx", "tuned")
+SENDERS = ("ours", "curl", "rclone", "tar")
 TUNING = "client_body_buffer_size 512k; http2_body_preread_size 512k;"
 """What people put into nginx's configuration for HTTP/2 uploads; the fastest of what was tried."""
 SYNC_SECONDS = 120.0
@@ -60,7 +63,38 @@ def start_servers(servers: tuple[str, ...], folder: Path, stack: ExitStack, host
     return started
 
 
-def measure(candidates: list[Candidate], rounds: int, once: Callable[[Candidate], dict[str, float]]) -> list[Sample]:
+def start_senders(
+    names: tuple[str, ...], options: tuple[str, ...], folder: Path, stack: ExitStack, link: Link | None
+) -> list[Sender]:
+    """Those of `SENDERS` that are named, and the servers they want; over the link, if there is one."""
+    host, wrap = (link.near_address, link.far) if link is not None else (LOOPBACK, list)
+    certificates = peers.make_certificates(folder, host)
+    for place in ("h2gate", "rclone", "tar"):
+        (folder / place).mkdir()
+    gate = stack.enter_context(peers.h2gate(folder / "h2gate", certificates, host=host))
+    made: list[Sender] = []
+    for name in names:
+        if name == "ours":
+            made.append(senders.ours(gate, wrap, options))
+        elif name == "curl":
+            made.append(senders.curl(gate, wrap))
+        elif name == "rclone":
+            served = stack.enter_context(senders.serve_webdav(folder / "rclone", certificates, host=host))
+            made.append(senders.rclone(served, wrap))
+        else:
+            made.append(senders.tar(folder / "tar"))
+    return made
+
+
+class Labelled(Protocol):
+    @property
+    def label(self) -> str: ...
+
+
+One = TypeVar("One", bound=Labelled)
+
+
+def measure(candidates: Sequence[One], rounds: int, once: Callable[[One], dict[str, float]]) -> list[Sample]:
     """One warm-up round, then `rounds` that count. Progress goes to standard error."""
     samples = []
     for number in range(rounds + 1):
@@ -106,6 +140,24 @@ def small_once(candidate: Candidate, source: workloads.Source, count: int, urls:
         "requests/s": count / sent.seconds,
         "CPU µs/request": cpu_seconds * 1e6 / count,
         "peak MiB": peak / MIB,
+    }
+
+
+def send_once(sender: Sender, folder: Folder) -> dict[str, float]:
+    """A folder sent, measured, and verified. It stays to the end of the run, as in `small_once`."""
+    name = workloads.fresh_name("tree")
+    peer = sender.peer
+    before = make_ready(peer, 2 * folder.size, memory="warm") if peer is not None else 0.0
+    sent = sender.send(folder, name)
+    server = (
+        {"server CPU s": peer.settled_cpu_seconds() - before, "server MiB": peer.peak_bytes() / MIB} if peer else {}
+    )
+    sender.verify(folder, name)
+    return {
+        "files/s": folder.count / sent.seconds,
+        "MB/s": folder.size / 1e6 / sent.seconds,
+        "client CPU s/GiB": sent.cpu_seconds * GIB / folder.size,
+        **server,
     }
 
 

@@ -19,10 +19,11 @@ from typing import Any
 
 import click
 
-from h2gate.config import MIB, parse_bytes
+from h2gate.config import KIB, MIB, parse_bytes
 from h2gate.errors import ConfigError
 from loadtest import clients, peers, report, rounds, workloads
 from loadtest.rounds import Candidate
+from loadtest.senders import make_folder
 from loadtest.wan import Link, LinkUnavailable
 
 BASELINE = "nginx HTTP/2"
@@ -34,10 +35,10 @@ class Asked:
     """The options that every command has."""
 
     rounds: int
-    servers: tuple[str, ...]
     folder: Path | None
     json_file: Path | None
     minutes: float
+    servers: tuple[str, ...] = ()
 
     @contextmanager
     def workplace(self) -> Iterator[tuple[Path, ExitStack]]:
@@ -52,9 +53,16 @@ class Asked:
         except VOID as failure:
             raise click.ClickException(f"the run is void: {failure}") from None
 
-    def conclude(self, what: str, place: Path, settings: dict[str, Any], samples: list[report.Sample]) -> None:
+    def conclude(
+        self,
+        what: str,
+        place: Path,
+        settings: dict[str, Any],
+        samples: list[report.Sample],
+        baseline: str = BASELINE,
+    ) -> None:
         settings = {"rounds": self.rounds, "servers": list(self.servers), **settings}
-        saved = report.document(what, settings, samples, BASELINE, place)
+        saved = report.document(what, settings, samples, baseline, place)
         report.show(saved)
         if self.json_file is not None:
             self.json_file.parent.mkdir(parents=True, exist_ok=True)
@@ -97,18 +105,30 @@ def _servers(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ..
     return chosen
 
 
+def compared(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of `Asked`, with the servers that are compared."""
+    servers = click.option(
+        "--servers",
+        default=",".join(rounds.SERVERS),
+        callback=_servers,
+        show_default=True,
+        help="In this order; `bare`: h2gate without digest and fsync, as nginx; `tuned`: nginx, larger buffers.",
+    )
+    return servers(shared(command))
+
+
+def _senders(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
+    chosen = tuple(value.split(","))
+    if unknown := set(chosen) - set(rounds.SENDERS):
+        raise click.BadParameter(f"no such sender: {', '.join(sorted(unknown))}")
+    return chosen
+
+
 def shared(command: Callable[..., None]) -> Callable[..., None]:
     """The options of `Asked`."""
     path = click.Path(path_type=Path)
     for option in (
         click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Rounds that count."),
-        click.option(
-            "--servers",
-            default=",".join(rounds.SERVERS),
-            callback=_servers,
-            show_default=True,
-            help="In this order; `bare`: h2gate without digest and fsync, as nginx; `tuned`: nginx, larger buffers.",
-        ),
         click.option("--folder", type=path, help="Where to store.  [default: the folder for temporary files]"),
         click.option("--json", "json_file", type=path, help="Save every sample and the summary there."),
         click.option("--minutes", type=float, default=30.0, show_default=True, help="Give up after this time."),
@@ -131,7 +151,7 @@ def main() -> None:
     show_default=True,
     help="Before each upload: nothing, fill and free as much (warm), or let a virtual machine's host take it (cold).",
 )
-@shared
+@compared
 def upload(size: int, memory: str, **asked: Any) -> None:
     """One large file over loopback, with curl on HTTP/2 and HTTP/1.1."""
     run = Asked(**asked)
@@ -146,7 +166,7 @@ def upload(size: int, memory: str, **asked: Any) -> None:
 
 @main.command()
 @click.option("--requests", type=click.IntRange(100), default=5000, show_default=True, help="Files in each round.")
-@shared
+@compared
 def small(requests: int, **asked: Any) -> None:
     """Many files of 10 KiB over loopback: h2load, one connection, 100 streams, a path for each."""
     run = Asked(**asked)
@@ -165,7 +185,7 @@ def small(requests: int, **asked: Any) -> None:
 @click.option("--rtt", type=float, default=50.0, show_default=True, help="Round trip in ms.")
 @click.option("--mbit", type=float, default=1000.0, show_default=True, help="Rate of the link in Mbit/s.")
 @click.option("--loss", type=float, default=0.0, show_default=True, help="Packets lost, in per cent.")
-@shared
+@compared
 def wan(size: int, rtt: float, mbit: float, loss: float, **asked: Any) -> None:
     """One large file over a wide-area link (needs root), with curl on HTTP/2 and HTTP/1.1."""
     run = Asked(**asked)
@@ -180,6 +200,30 @@ def wan(size: int, rtt: float, mbit: float, loss: float, **asked: Any) -> None:
         settings |= {"queue_bytes": link.queue_bytes, "congestion": link.congestion, "packets": link.counts}
         what = f"One file of {size / MIB:g} MiB at {rtt:g} ms, {mbit:g} Mbit/s, {loss:g} % loss"
         run.conclude(what, place, settings, samples)
+
+
+@main.command("files")
+@click.option("--count", type=click.IntRange(1), default=10_000, show_default=True, help="Files.")
+@click.option("--size", type=Size(), default="10K", show_default=True, help="Bytes of each.")
+@click.option("--senders", default="ours,curl,rclone,tar", callback=_senders, show_default=True, help="In this order.")
+@click.option("--option", "options", multiple=True, help="For `h2gate put`, repeatable: e.g. --option=--streams=8.")
+@click.option("--rtt", type=float, default=0.0, show_default=True, help="Round trip in ms; 0 is loopback, else root.")
+@click.option("--mbit", type=float, default=1000.0, show_default=True, help="Rate of such a link in Mbit/s.")
+@shared
+def send_files(
+    count: int, size: int, senders: tuple[str, ...], options: tuple[str, ...], rtt: float, mbit: float, **asked: Any
+) -> None:
+    """A folder of files: `h2gate put` and curl to h2gate, rclone to rclone, tar as a copy."""
+    run = Asked(**asked)
+    with run.workplace() as (place, stack):
+        link = stack.enter_context(Link(rtt_ms=rtt, mbit=mbit, seconds=run.minutes * 60)) if rtt else None
+        folder = make_folder(place / "source", count, size)
+        begun = rounds.start_senders(senders, options, place, stack, link)
+        samples = rounds.measure(begun, run.rounds, lambda sender: rounds.send_once(sender, folder))
+        where = f"at {rtt:g} ms, {mbit:g} Mbit/s" if rtt else "over loopback"
+        settings = {"count": count, "size": size, "rtt_ms": rtt, "mbit": mbit, "senders": list(senders)}
+        what = f"{count} file{'s' * (count > 1)} of {size / KIB:g} KiB {where}"
+        run.conclude(what, place, settings, samples, begun[0].label)
 
 
 if __name__ == "__main__":

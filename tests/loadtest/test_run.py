@@ -20,6 +20,7 @@ HAVE_NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin") is
 SERVERS = ["h2gate", "bare", *(["nginx"] if HAVE_NGINX else [])]
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 needs_h2load = pytest.mark.skipif(shutil.which("h2load") is None, reason="h2load is not installed")
+needs_rclone = pytest.mark.skipif(shutil.which("rclone") is None, reason="rclone is not installed")
 needs_link = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 
 
@@ -50,6 +51,20 @@ def test_small_measures_every_server(tmp_path: Path) -> None:
 @needs_link
 def test_wan_measures_every_server_over_the_link(tmp_path: Path) -> None:
     assert len(go(tmp_path, "wan", "--size=4M", "--rtt=10")["samples"]) == 2 * len(SERVERS)
+
+
+@needs_curl
+@needs_rclone
+@pytest.mark.parametrize("link", [[], pytest.param(["--rtt=5"], marks=needs_link)], ids=["loopback", "link"])
+def test_files_measures_every_sender(tmp_path: Path, link: list[str]) -> None:
+    place, saved = tmp_path / "place", tmp_path / "saved.json"
+    place.mkdir()
+    options = ["--count=40", "--rounds=1", f"--folder={place}", f"--json={saved}", "--minutes=1", *link]
+    outcome = CliRunner().invoke(main, ["files", *options])
+    assert outcome.exit_code == 0, outcome.output
+    assert list(place.iterdir()) == []
+    labels = [sample["candidate"] for sample in json.loads(saved.read_text())["samples"]]
+    assert labels == ["h2gate put", "curl -Z, 100 streams", "rclone copy, 16 transfers", "tar c | tar x"]
 
 
 @needs_curl
