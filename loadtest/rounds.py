@@ -157,6 +157,7 @@ def send_once(sender: Sender, folder: Folder) -> dict[str, float]:
         "files/s": folder.count / sent.seconds,
         "MB/s": folder.size / 1e6 / sent.seconds,
         "client CPU s/GiB": sent.cpu_seconds * GIB / folder.size,
+        "client MiB": sent.peak_bytes / MIB,
         **server,
     }
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import filecmp
 import os
-import resource
 import shutil
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -51,6 +52,8 @@ class Sent:
     seconds: float
     cpu_seconds: float
     """The sender's own, and its children's."""
+    peak_bytes: int
+    """Highest resident memory; at least that of the process which measures, from which it was forked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,21 +139,29 @@ def serve_webdav(folder: Path, certificates: Certificates, *, host: str = peers.
 
 
 def _timed(command: list[str]) -> Sent:
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    try:
-        done = subprocess.run(
+    """What the command and the children that it waited for have used. Raises `SendFailed`."""
+    with tempfile.TemporaryFile() as said:
+        began = time.monotonic()
+        process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_SECONDS,
-            check=False,
-            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
         )
-    except subprocess.TimeoutExpired:
-        raise SendFailed(f"{command[0]} had not ended after {LIMIT_SECONDS:g} s") from None
-    seconds, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode:
-        raise SendFailed(f"{' '.join(command[:4])} … ended with code {done.returncode}: {done.stderr.strip()[-500:]}")
-    return Sent(seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        watchdog = threading.Timer(LIMIT_SECONDS, process.kill)
+        watchdog.start()
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        finally:
+            watchdog.cancel()
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            said.seek(0)
+            complaint = said.read()[-500:].decode(errors="replace").strip()
+            raise SendFailed(f"{' '.join(command[:4])} … ended with code {process.returncode}: {complaint}")
+    return Sent(time.monotonic() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
