@@ -54,6 +54,9 @@ class Settings:
 
     engine: str = _setting("nghttp2", "HTTP/2 engine: nghttp2, or reference (h2; slower, for comparison)")
     max_body: int = _setting(0, "largest body taken; 0 is no limit", "bytes")
+    max_expansion: int = _setting(
+        250, "how many bytes one byte of a coded body may become, once it has become 16 MiB; 0 is no limit"
+    )
     max_bundle_members: int = _setting(1_000_000, "files taken of one bundle; further ones are refused, each by itself")
     max_size: int = _setting(0, "largest file that a resumable upload may become; 0 is no limit", "bytes")
     min_append: int = _setting(0, "smallest body that a resumable upload takes, but for its last", "bytes")
@@ -162,6 +165,8 @@ def _check(settings: Settings) -> None:
         raise ConfigError("--max-streams must be at least 1")
     if settings.max_bundle_members < 1:
         raise ConfigError("--max-bundle-members must be at least 1")
+    if settings.max_expansion < 0:
+        raise ConfigError("--max-expansion cannot be negative")
     for name in ("idle_seconds", "grace_seconds", "drain_seconds", "progress_seconds", "takeover_seconds"):
         if getattr(settings, name) < 0:
             raise ConfigError(f"--{name.replace('_', '-')} cannot be negative")

@@ -50,6 +50,12 @@ class BadBundle(BadRequest):
     code, title = "bad_bundle", "The archive cannot be understood"
 
 
+class BadCoding(BadRequest):
+    """The body is not what its `Content-Encoding` says: damaged, cut short, or with something behind its end."""
+
+    code, title = "bad_coding", "The content coding cannot be undone"
+
+
 class BodyCut(BadRequest):
     """The body ended before it was whole: fewer bytes than its content-length, or a broken connection."""
 
@@ -142,9 +148,9 @@ class TooLarge(GateError):
 
 
 class ExpandsTooMuch(TooLarge):
-    """A content coding that makes far more of what was sent than any file does by itself."""
+    """Undoing the content codings makes far more bytes than were sent."""
 
-    code, title = "expands_too_much", "The coding expands too much"
+    code, title = "expands_too_much", "The body expands too much"
 
 
 class UnsupportedMediaType(GateError):

@@ -44,7 +44,8 @@ class Gateway:
         settings = self.settings
         self._storage = self._open_storage(settings)
         self._ledger = SqliteLedger(settings.data / "ledger.sqlite", durable=settings.fsync)
-        self.uploads = Uploads(self._storage, self._ledger, digest=settings.digest, max_body=settings.max_body)
+        limits = {"max_body": settings.max_body, "max_expansion": settings.max_expansion}
+        self.uploads = Uploads(self._storage, self._ledger, digest=settings.digest, **limits)
         self.resumables = Resumables(self._storage, self._ledger, self.uploads, settings, settings.data / "workers")
         if self._wants_upkeep:
             lock = settings.data / "upkeep.lock"

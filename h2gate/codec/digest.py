@@ -7,14 +7,19 @@ RFC 9530 section 2 lets a recipient do.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from h2gate.errors import DigestMismatch
+from h2gate.fields import digests
 from h2gate.upload import Tap
 
 ALGORITHMS = {"sha-256": "sha256", "sha-512": "sha512"}
 """Names of RFC 9530 section 5 that are verified, and hashlib's names for them."""
+
+_FIELDS = ("repr-digest", "content-digest", "unencoded-digest")
+_UNENCODED = "unencoded:"
+"""No algorithm's name has a colon (RFC 9651 section 3.1.2)."""
 
 
 class Hashes:
@@ -46,7 +51,7 @@ def merged(*fields: Mapping[str, bytes]) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     for each in fields:
         for name, digest in each.items():
-            if found.setdefault(name, digest) != digest and name in ALGORITHMS:
+            if found.setdefault(name, digest) != digest and name.removeprefix(_UNENCODED) in ALGORITHMS:
                 raise DigestMismatch(f"the fields name different {name} digests for the same bytes")
     return found
 
@@ -55,3 +60,26 @@ def verify(expected: Mapping[str, bytes], name: str, found: bytes) -> None:
     """Raises `DigestMismatch` unless `found` is what the sender expects for `name`, or the sender expects nothing."""
     if name in expected and expected[name] != found:
         raise DigestMismatch(f"the {name} of what arrived is not the one that was sent")
+
+
+def unencoded(found: Mapping[str, bytes]) -> dict[str, bytes]:
+    """What `Unencoded-Digest` says, under names that can stand beside those of what was sent."""
+    return {_UNENCODED + name: digest for name, digest in found.items()}
+
+
+def parted(found: Mapping[str, bytes]) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """Digests of what was sent, and those that `unencoded` had marked, under their own names."""
+    decoded = {name: digest for name, digest in found.items() if name.startswith(_UNENCODED)}
+    sent = {name: digest for name, digest in found.items() if name not in decoded}
+    return sent, {name.removeprefix(_UNENCODED): digest for name, digest in decoded.items()}
+
+
+def trailer_digests(trailers: Sequence[tuple[bytes, bytes]], *wanted: str) -> dict[str, bytes]:
+    """The digests among the trailers, of all digest fields or just of those `wanted`. Raises `BadField`,
+    `DigestMismatch` when they contradict each other."""
+    found: dict[str, bytes] = {}
+    for name, value in trailers:
+        field = name.decode("latin1").lower()
+        if field in (wanted or _FIELDS):
+            found = merged(found, digests(value.decode("latin1"), field))
+    return found

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from h2gate.codec.tar import Member
-from h2gate.errors import BadField, BadPath, Conflict, GateError, PeerGone, TooLarge, UnsupportedMediaType
+from h2gate.errors import BadField, BadPath, Conflict, GateError, PeerGone, TooLarge
 from h2gate.front.archive import DIGEST_RECORD, Archive, MemberBody
-from h2gate.front.digested import Digested
 from h2gate.front.lines import Lines
 from h2gate.front.request import Request, file_path, file_url
 from h2gate.gateway import Gateway
+from h2gate.transfer.digested import Digested
 from h2gate.upload import Body, checked_path
 
 MEDIA_TYPES = ("application/x-tar", "application/tar")
@@ -36,16 +36,15 @@ def is_bundle(request: Request) -> bool:
 async def unpack(request: Request, gateway: Gateway) -> None:
     """Store every file of the archive in the folder named by the path."""
     folder, _ = file_path(request.raw_path)
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise UnsupportedMediaType("Content-Encoding: content codings are not decoded yet")
-    body = Digested(request.body, request.headers)
+    sent = Digested(request.body, request.headers, ("content-digest", "repr-digest"))
+    undone, headers = gateway.uploads.decoding.undone(sent, request.headers, is_file=False)
+    body = Digested(undone, headers, ("repr-digest", "unencoded-digest"))
     async with Lines(request) as lines:
         bundle = Bundle(body, gateway, folder, lines)
         summary: dict[str, Any] = {}
         try:
             await bundle.run()
-            verdict = body.verdict()
-            summary = {} if verdict is None else {"digest": verdict}
+            summary = _verdict(sent, body)
         except GateError as error:
             if isinstance(error, PeerGone) or lines.is_empty:
                 raise
@@ -158,6 +157,12 @@ class Bundle:
     def _failed(self, member: Member, error: Exception) -> None:
         self.counts["failed"] += 1
         self._lines.tell_error({"name": member.name}, error)
+
+
+def _verdict(*digested: Digested) -> dict[str, str]:
+    """What the summary says of the digests of the whole, coded and not. Raises `BadField`."""
+    verdicts = {each.verdict() for each in digested} - {None}
+    return {"digest": "mismatch" if "mismatch" in verdicts else "ok"} if verdicts else {}
 
 
 def _expected(member: Member) -> Mapping[str, bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from h2gate.codec.coding import ACCEPTED
 from h2gate.errors import MethodNotAllowed
 from h2gate.front import bundle, getting, plain, posting, resumable
 from h2gate.front.interop import limit_field
@@ -32,7 +33,7 @@ async def serve(request: Request, gateway: Gateway) -> None:
     elif handler is not None:
         await handler(request, gateway.uploads)
     elif request.method == "OPTIONS":
-        lines = [("allow", _ALLOW), ("accept-patch", plain.ACCEPT_PATCH), limit_field(gateway.settings)]
-        await request.answer(204, lines)
+        lines = [("allow", _ALLOW), ("accept-patch", plain.ACCEPT_PATCH), ("accept-encoding", ACCEPTED)]
+        await request.answer(204, [*lines, limit_field(gateway.settings)])
     else:
         raise MethodNotAllowed(f"{request.method} is not for files", allow=_ALLOW)

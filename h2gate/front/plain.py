@@ -34,11 +34,11 @@ async def put(request: Request, uploads: Uploads) -> None:
     path, is_folder = file_path(request.raw_path)
     if is_folder:
         raise BadPath("a file's path has a name at its end, not a slash")
-    headers = request.headers
-    check_whole(headers)
+    check_whole(request.headers)
+    body, headers = uploads.decoding.undone(request.body, request.headers)
     file, replaced = await uploads.put(
         path,
-        request.body,
+        body,
         fields=description(headers),
         expected=expected_digests(headers),
         modified_ns=modified(headers),
@@ -54,8 +54,6 @@ def check_whole(headers: Mapping[str, str]) -> None:
     """Raises for bodies that are not a whole file as it is to be."""
     if "content-range" in headers:
         raise BadField("Content-Range: a PUT replaces the whole file (RFC 9110 section 14.5); use PATCH")
-    if headers.get("content-encoding", "identity").lower() != "identity":
-        raise UnsupportedMediaType("Content-Encoding: content codings are not decoded yet")
 
 
 async def patch(request: Request, uploads: Uploads) -> None:
@@ -63,14 +61,14 @@ async def patch(request: Request, uploads: Uploads) -> None:
     path, is_folder = file_path(request.raw_path)
     if is_folder:
         raise BadPath("a file's path has a name at its end, not a slash")
-    headers = request.headers
-    check_append_type(headers)
+    check_append_type(request.headers)
+    body, headers = uploads.decoding.undone(request.body, request.headers)
     offset = decimal(headers["upload-offset"], "Upload-Offset") if "upload-offset" in headers else None
     try:
         file = await uploads.append(
             path,
             offset,
-            request.body,
+            body,
             expected=expected_digests(headers),
             announced="digest" in headers.get("trailer", "").lower(),
             precondition=precondition(headers),
@@ -108,10 +106,12 @@ def facts(file: File) -> list[tuple[str, str]]:
 
 
 def expected_digests(headers: Mapping[str, str]) -> dict[str, bytes]:
-    """What the sender says the body's digests are. Raises `BadField`, `DigestMismatch`."""
+    """What the sender says that the digests of the body are; it has no coding (any more). Raises `BadField`,
+    `DigestMismatch`."""
     return merged(
         digests(headers.get("content-digest", ""), "Content-Digest"),
         digests(headers.get("repr-digest", ""), "Repr-Digest"),
+        digests(headers.get("unencoded-digest", ""), "Unencoded-Digest"),
     )
 
 

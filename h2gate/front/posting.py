@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from h2gate.codec import coding
 from h2gate.errors import BadForm, GateError, PeerGone
 from h2gate.front.form import Form, Part
 from h2gate.front.plain import description, expected_digests, modified
@@ -17,7 +18,8 @@ async def post(request: Request, uploads: Uploads) -> None:
     A form that breaks off is an error; what was stored before is told in its `files`.
     """
     folder, _ = file_path(request.raw_path)
-    form = Form(request.body, request.headers.get("content-type", ""))
+    body, headers = uploads.decoding.undone(request.body, request.headers, is_file=False)
+    form = Form(body, headers.get("content-type", ""))
     outcomes: list[dict[str, object]] = []
     try:
         while (part := await form.next_part()) is not None:
@@ -36,6 +38,7 @@ async def post(request: Request, uploads: Uploads) -> None:
 async def _store(part: Part, folder: str, uploads: Uploads) -> dict[str, object]:
     """One file of the form; an error of its own is its outcome, one of the whole request is raised."""
     try:
+        _check_no_coding(part)
         path = checked_path(f"{folder}/{part.filename}" if folder else part.filename)
         file, replaced = await uploads.put(
             path,
@@ -58,6 +61,12 @@ async def _store(part: Part, folder: str, uploads: Uploads) -> dict[str, object]
         "etag": file.etag,
         "repr_digest": file.repr_digest,
     }
+
+
+def _check_no_coding(part: Part) -> None:
+    """Only a whole request is decoded: RFC 7578 knows no codings of parts. Raises `UnsupportedMediaType`."""
+    if coding.parse(part.headers.get("content-encoding", "")):
+        raise coding.unsupported("Content-Encoding: a part of a form has none", "identity")
 
 
 async def _drop(part: Part) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,7 +34,6 @@ from h2gate.errors import (
 from h2gate.transfer.lease import Lease
 from h2gate.transfer.pipeline import Metered
 from h2gate.transfer.register import Register
-from h2gate.transfer.uploads import trailer_digests
 from h2gate.upload import Body, Resumable
 
 log = logging.getLogger("h2gate.transfer")
@@ -59,7 +58,9 @@ class Append:
     content: Mapping[str, bytes] = field(default_factory=dict)
     """Digests of this body (`Content-Digest`)."""
     whole: Mapping[str, bytes] = field(default_factory=dict)
-    """Digests of the whole upload (`Repr-Digest`)."""
+    """Digests of the whole upload (`Repr-Digest`), and of what it decodes to (see `digest.unencoded`)."""
+    codings: Sequence[str] = ()
+    """What the request says that the upload is coded with, if it says so."""
     progress: Callable[[int], Awaitable[None]] | None = None
     """Called with the durable offset now and then."""
 
@@ -180,7 +181,7 @@ class Appending:
     async def _verify(self, body: Metered) -> Mapping[str, bytes]:
         """What the body brought to check itself by, trailers included. Raises `ChecksumMismatch`, `DigestMismatch`."""
         trailing = {name.lower(): value for name, value in body.trailers}
-        content = digest.merged(self._request.content, trailer_digests(body.trailers, "content-digest"))
+        content = digest.merged(self._request.content, digest.trailer_digests(body.trailers, "content-digest"))
         follows = trailing.get(_CHECKSUM_TRAILER)
         if follows is not None or content.keys() & digest.ALGORITHMS or self._checksum is not None:
             await self._partial.finish()
@@ -193,7 +194,8 @@ class Appending:
             checksum.verify(expected, await self._hashed(None, expected.name))
         elif self._request.checksum_follows and self._request.checksum is None:
             raise ChecksumMismatch("a checksum was announced as a trailer and did not come")
-        return digest.merged(self._request.whole, trailer_digests(body.trailers, "repr-digest"))
+        decoded = digest.unencoded(digest.trailer_digests(body.trailers, "unencoded-digest"))
+        return digest.merged(self._request.whole, digest.trailer_digests(body.trailers, "repr-digest"), decoded)
 
     async def _hashed(self, running: Any, name: str) -> bytes:
         """The digest of this body; one that only a trailer names is computed by reading it back."""

@@ -15,28 +15,31 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from h2gate.codec.digest import ALGORITHMS, Hashes, merged, verify
+from h2gate.codec.digest import ALGORITHMS, Hashes, merged, trailer_digests, verify
 from h2gate.errors import BadField, Conflict, GateError, NotFound, OffsetConflict
-from h2gate.fields import digests
 from h2gate.ledger.base import Ledger
 from h2gate.storage.base import Entry, Extension, Storage
+from h2gate.transfer.decoding import Decoding
 from h2gate.transfer.file import File, Precondition, known_by, listed
 from h2gate.transfer.pipeline import Metered
 from h2gate.upload import Body, Identity, Upload
 
 _HASHES_KEPT = 4096
 _LOOKS = 3
-_DIGEST_FIELDS = ("repr-digest", "content-digest")
 
 
 class Uploads:
     """All that the dialects may ask for. Raises what storage and ledger raise, besides what is said below."""
 
-    def __init__(self, storage: Storage, ledger: Ledger, *, digest: bool, max_body: int) -> None:
+    def __init__(
+        self, storage: Storage, ledger: Ledger, *, digest: bool, max_body: int, max_expansion: int = 0
+    ) -> None:
         self._storage = storage
         self._ledger = ledger
         self._names = {"sha-256"} if digest else set()
         self._max_body = max_body
+        self.decoding = Decoding(max_expansion, max_body)
+        """For bodies that come coded: `put` and `append` take them decoded."""
         self._hashes: OrderedDict[str, tuple[Identity, Any]] = OrderedDict()
         """Running SHA-256 of files seen lately, so that an append need not read the file again."""
 
@@ -276,13 +279,3 @@ class Uploads:
             else:
                 await self._ledger.save(replace(upload, state="complete", identity=identity))
         return len(dropped), len(cut)
-
-
-def trailer_digests(trailers: Sequence[tuple[bytes, bytes]], *wanted: str) -> dict[str, bytes]:
-    """The digests among the trailers, of all digest fields or just of those `wanted`. Raises `BadField`."""
-    found: dict[str, bytes] = {}
-    for name, value in trailers:
-        field = name.decode("latin1").lower()
-        if field in (wanted or _DIGEST_FIELDS):
-            found |= digests(value.decode("latin1"), field)
-    return found

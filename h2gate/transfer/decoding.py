@@ -1,0 +1,123 @@
+"""A coded body as if it had no coding: decoded while it streams, in a thread beside the network.
+
+The sender gets credit for coded bytes only when what they became is taken, and no more than one batch of that is ever
+held. Digests of what was sent are verified here; what is above sees those of the decoded bytes alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from h2gate.codec.coding import FREE_BYTES, Decoder, parse
+from h2gate.errors import GateError
+from h2gate.transfer.digested import Digested
+from h2gate.transfer.pipeline import Metered
+from h2gate.upload import Batch, Body
+
+_BATCH_BYTES = 1 << 20
+_RESTS = 16
+"""Empty pieces after which a job ends though it has nothing to show: it cannot be interrupted, others wait for its
+thread."""
+_OF_THE_CODED = ("content-digest", "repr-digest")
+_OF_THE_DECODED = "unencoded-digest"
+_GONE = ("content-encoding", "content-length", "trailer", *_OF_THE_CODED, _OF_THE_DECODED)
+
+
+class Decoded:
+    """A `Body`. `digested`, if given, is (in) `body`, and verified before the last batch is handed on.
+
+    `pull` raises `BadCoding`, `ExpandsTooMuch`, `TooLarge`, `DigestMismatch`, and from then on always, besides what
+    `body` raises. Safe to cancel: what runs in a thread then ends by itself, soon.
+    """
+
+    length: int | None = None
+
+    def __init__(self, body: Body, decoder: Decoder, digested: Digested | None = None) -> None:
+        self._body = body
+        self._decoder = decoder
+        self._digested = digested
+        self._pieces: Iterator[bytes] | None = None
+        """What the last batch becomes, as far as it was not taken yet."""
+        self._is_last = False
+        self._error: GateError | None = None
+
+    async def pull(self) -> Batch:
+        while self._error is None:
+            if self._pieces is None:
+                batch = await self._body.pull()
+                self._is_last = batch.last
+                self._pieces = chain.from_iterable(map(self._decoder.feed, batch.chunks))
+            found = await asyncio.to_thread(self._take, self._pieces)
+            if self._error is None and (found.n_bytes or found.last):
+                return found
+        raise self._error
+
+    def _take(self, pieces: Iterator[bytes]) -> Batch:
+        try:
+            return self._taken(pieces)
+        except GateError as error:
+            self._error = error
+            return Batch((), 0, last=True)
+
+    def _taken(self, pieces: Iterator[bytes]) -> Batch:
+        chunks: list[bytes] = []
+        n_bytes = n_rests = 0
+        while n_bytes < _BATCH_BYTES and n_rests < _RESTS:
+            piece = next(pieces, None)
+            if piece is None:
+                self._pieces = None
+                return Batch(chunks, n_bytes, self._is_last and self._ended())
+            if piece:
+                chunks.append(piece)
+            n_bytes += len(piece)
+            n_rests += not piece
+        return Batch(chunks, n_bytes, last=False)
+
+    def _ended(self) -> bool:
+        self._decoder.finish()
+        if self._digested is not None:
+            self._digested.verify()
+        return True
+
+    @property
+    def trailers(self) -> Sequence[tuple[bytes, bytes]]:
+        """`Unencoded-Digest`, as what it is for a body without coding."""
+        given = ((name.lower(), value) for name, value in self._body.trailers)
+        return [(b"repr-digest", value) for name, value in given if name == _OF_THE_DECODED.encode()]
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """Within which limits bodies are decoded (see `Decoder`)."""
+
+    max_expansion: int
+    max_bytes: int
+
+    def undone(self, body: Body, headers: Mapping[str, str], *, is_file: bool = True) -> tuple[Body, Mapping[str, str]]:
+        """Body and fields of a request as they would be without its codings; just these, where it has none.
+
+        `is_file`: the body is what is stored. If it is not, its parts are: `max_bytes` is for them, and the digests of
+        what was sent are the caller's. Raises `UnsupportedMediaType`, `BadField`, `TooLarge`.
+        """
+        codings = parse(headers.get("content-encoding", ""))
+        if not codings:
+            return body, headers
+        if not is_file:
+            decoder = Decoder(codings, max_expansion=self.max_expansion)
+            return Decoded(Metered(body, 0), decoder), _without_coding(headers)
+        decoder = Decoder(codings, max_expansion=self.max_expansion, max_bytes=self.max_bytes)
+        limited = Metered(body, self.max_bytes + FREE_BYTES if self.max_bytes else 0)  # no coding needs more than that
+        digested = Digested(limited, headers, _OF_THE_CODED)
+        return Decoded(digested, decoder, digested), _without_coding(headers)
+
+
+def _without_coding(headers: Mapping[str, str]) -> Mapping[str, str]:
+    kept = {name: value for name, value in headers.items() if name not in _GONE}
+    if _OF_THE_DECODED in headers:
+        kept["repr-digest"] = headers[_OF_THE_DECODED]
+    if _OF_THE_DECODED in headers.get("trailer", "").lower():
+        kept["trailer"] = "repr-digest"
+    return kept
