@@ -85,14 +85,15 @@ class Upload:
     version: int = 0
 
 
-OPEN_STATES = ("receiving", "completing", "joining")
+OPEN_STATES = ("receiving", "decoding", "completing", "joining")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resumable:
     """The ledger's record of one resumable upload, whatever protocol began it or goes on with it.
 
-    `state` is "receiving"; "completing" once all bytes are in and durable; "joining" for a concatenation that waits for
+    `state` is "receiving"; "completing" once all bytes are in and durable, where they are coded "decoding" before that;
+    "joining" for a concatenation that waits for
     its parts or is being made of them; then "complete", or "expired", "cancelled", "failed": it is over.
     """
 
@@ -109,11 +110,11 @@ class Resumable:
     length: int | None = None
     """Bytes of the whole, once somebody said so."""
     fields: Mapping[str, str] = field(default_factory=dict)
-    """Fields describing the file, as in `Upload`."""
+    """Fields describing the file, as in `Upload`, and content-encoding, where the bytes are coded with that."""
     metadata: str = ""
     """tus: `Upload-Metadata` as it was given."""
     expected: Mapping[str, bytes] = field(default_factory=dict)
-    """Digests that the whole must have, by RFC 9530's names."""
+    """Digests that the whole must have, by RFC 9530's names; and what it decodes to, see `codec.digest.unencoded`."""
     conditions: Mapping[str, str] = field(default_factory=dict)
     """Preconditions of the creating request, which must hold at completion too."""
     modified_ns: int | None = None

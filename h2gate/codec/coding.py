@@ -86,11 +86,10 @@ class Decoder:
 
     def _through(self, index: int, layer: Layer, pieces: Iterable[bytes]) -> Iterator[bytes]:
         for each in pieces:
-            made = self._made[index]
-            for piece in layer.feed(each):
-                self._count(index, len(piece))
-                yield piece
-            if made == self._made[index]:
+            for start in range(0, len(each), _SLICE_BYTES):
+                for piece in layer.feed(each[start : start + _SLICE_BYTES]):
+                    self._count(index, len(piece))
+                    yield piece
                 yield b""
 
     def _count(self, index: int, n_bytes: int) -> None:
@@ -108,7 +107,7 @@ class Decoder:
 
 
 class Layer(Protocol):
-    """One coding."""
+    """One coding. `feed` takes a few bytes, not none, and is to be taken to its end."""
 
     def feed(self, data: bytes) -> Iterator[bytes]: ...
 
@@ -161,10 +160,6 @@ class _Members:
         self._n_members = self._n_bytes = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        for start in range(0, len(data), _SLICE_BYTES):
-            yield from self._feed(data[start : start + _SLICE_BYTES])
-
-    def _feed(self, data: bytes) -> Iterator[bytes]:
         self._n_bytes += len(data)
         is_more = bool(data)
         while is_more:
@@ -199,8 +194,6 @@ class _Brotli:
         self._decompressor = brotli.Decompressor()
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        if not data:
-            return
         if self._decompressor.is_finished():
             raise BadCoding("br: there is something behind its end")
         while (piece := self._process(data)) or not self._decompressor.can_accept_more_data():

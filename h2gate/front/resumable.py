@@ -14,7 +14,10 @@ from functools import partial
 
 from werkzeug.http import parse_options_header
 
+from h2gate.codec import coding
+from h2gate.codec.digest import unencoded
 from h2gate.errors import (
+    BadCoding,
     BadPath,
     Conflict,
     DigestMismatch,
@@ -76,7 +79,7 @@ def _plan(request: Request) -> Plan:
     plan = Plan(
         path=path,
         fields=_description(headers),
-        expected=digests(headers.get("repr-digest", ""), "Repr-Digest"),
+        expected=_whole(headers),
         conditions=plain.conditions(headers),
         modified_ns=plain.modified(headers),
     )
@@ -92,7 +95,15 @@ def _description(headers: Mapping[str, str]) -> dict[str, str]:
     found = plain.description(headers)
     if found.get("content-type", "").partition(";")[0].strip().lower() in _OF_THE_MESSAGE:
         del found["content-type"]
+    if codings := coding.parse(headers.get("content-encoding", "")):
+        found["content-encoding"] = ", ".join(codings)
     return found
+
+
+def _whole(headers: Mapping[str, str]) -> dict[str, bytes]:
+    """Digests of the whole upload, and of what it decodes to. Raises `BadField`."""
+    decoded = digests(headers.get("unencoded-digest", ""), "Unencoded-Digest")
+    return digests(headers.get("repr-digest", ""), "Repr-Digest") | unencoded(decoded)
 
 
 def filename(disposition: str) -> str:
@@ -106,7 +117,7 @@ def filename(disposition: str) -> str:
 
 
 def body_of(request: Request, interop: Interop, offset: int, complete: bool | None) -> Append:
-    """What the body of a request is to append. Raises `BadField`."""
+    """What the body of a request is to append. Raises `BadField`, `UnsupportedMediaType`."""
     headers = request.headers
     return Append(
         body=request.body,
@@ -114,7 +125,8 @@ def body_of(request: Request, interop: Interop, offset: int, complete: bool | No
         complete=complete,
         length=integer(headers.get("upload-length")),
         content=digests(headers.get("content-digest", ""), "Content-Digest"),
-        whole=digests(headers.get("repr-digest", ""), "Repr-Digest"),
+        whole=_whole(headers),
+        codings=coding.parse(headers.get("content-encoding", "")),
         progress=partial(interop.progress, request),
     )
 
@@ -175,4 +187,4 @@ def _standing(error: GateError, interop: Interop, record: Resumable) -> Lines:
         return [interop.told(complete=True)]
     if record.is_open:
         return [interop.told(complete=False), ("upload-offset", str(record.offset))]
-    return [interop.told(complete=True)] if isinstance(error, DigestMismatch) else []
+    return [interop.told(complete=True)] if isinstance(error, DigestMismatch | BadCoding | TooLarge) else []

@@ -18,7 +18,7 @@ from h2gate.transfer.pipeline import Metered
 from h2gate.upload import Batch, Body
 
 _BATCH_BYTES = 1 << 20
-_RESTS = 16
+_RESTS = 64
 """Empty pieces after which a job ends though it has nothing to show: it cannot be interrupted, others wait for its
 thread."""
 _OF_THE_CODED = ("content-digest", "repr-digest")

@@ -28,6 +28,7 @@ from h2gate.transfer.joining import Joining
 from h2gate.transfer.lease import LET_GO, Lease, Leases
 from h2gate.transfer.mailbox import Mailbox
 from h2gate.transfer.register import CHANGED, Register
+from h2gate.transfer.undoing import check_codings, upload_of
 from h2gate.transfer.uploads import Uploads
 from h2gate.upload import OPEN_STATES, Resumable
 
@@ -35,6 +36,8 @@ log = logging.getLogger("h2gate.transfer")
 
 MAX_PARTS = 10_000
 LISTED = 1000
+_ENDING = ("decoding", "completing")
+"""All bytes are in, and were verified."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +69,7 @@ class Resumables:
         self._register = Register(ledger, lambda name: self._mailbox.tell(CHANGED, name), settings.upload_seconds)
         ask_others = lambda name: self._mailbox.tell(LET_GO, name)  # noqa: E731
         self._leases = Leases(storage, ask_others, settings.takeover_seconds)
-        self._completion = Completion(storage, self._register, uploads, digest=settings.digest)
+        self._completion = Completion(storage, self._register, uploads, settings)
         self._holding = Holder(ledger, self._register, self._leases).hold
         self._joining = Joining(ledger, self._register, self._completion, self._holding, settings)
 
@@ -138,14 +141,16 @@ class Resumables:
         """Append a body; whoever is writing this upload is asked to let go of it first.
 
         Raises what `Appending.run` and `Completion.complete` raise, `NotFound`, `Gone`, `CompletedUpload`, `Locked`,
-        and `Refused` for a concatenation.
+        `Refused` for a concatenation and `BadField` for another coding than that of the upload.
         """
-        if (await self._register.open(upload_id)).parts:
+        known = await self._register.open(upload_id)
+        if known.parts:
             raise Refused("a concatenation takes no bytes of its own (tus 1.0.0)")
+        check_codings(known, request.codings)
         async with self._holding(upload_id) as (lease, record):
-            if record.state == "completing":
+            if record.state in _ENDING:
                 await self._completion.complete(lease.partial, record)
-                raise CompletedUpload("the upload is complete", offset=lease.partial.size)
+                raise CompletedUpload("the upload is complete", offset=record.offset)
             outcome = await self._append(lease, record, request)
         await self._tell_joining(outcome)
         return outcome
@@ -184,17 +189,21 @@ class Resumables:
         of the bytes so far, where it is known. Raises as `append` does, but for `CompletedUpload`.
         """
         record = await self._register.not_over(upload_id)
-        if record.state not in ("receiving", "completing"):
+        if record.state not in ("receiving", *_ENDING):
             return record
         try:
-            async with self._holding(upload_id) as (lease, held):
+            async with self._holding(upload_id, patient=record.state != "decoding") as (lease, held):
                 is_whole = length_ends and held.state == "receiving" and held.offset == held.length
-                if not is_whole and held.state != "completing":
+                if not is_whole and held.state not in _ENDING:
                     return await self._with_digest(lease.partial, held) if digest else held
                 hasher = await self._hasher(lease.partial, held, {})
                 outcome = await self._completion.complete(lease.partial, held, hasher)
         except CompletedUpload:
             return await self._register.not_over(upload_id)
+        except Locked:
+            if record.state != "decoding":
+                raise
+            return record  # somebody is at it, and all has come
         await self._tell_joining(outcome)
         return outcome.upload
 
@@ -242,7 +251,7 @@ class Resumables:
 
     async def _end(self, record: Resumable, state: str) -> None:
         await self._register.change(record, state=state, hash_state=None)
-        await self._storage.drop(record.id)
+        await self._completion.drop(record)
 
     async def join(self, plan: Plan) -> Resumable:
         """Begin a concatenation of `plan.parts`; complete when this returns, if they all are. Otherwise it becomes so
@@ -299,10 +308,12 @@ class Resumables:
         """After a crash, while nobody serves: make ledger and storage agree about all uploads; how many differed."""
         sizes = await self._storage.partials()
         unfinished = await self._ledger.resumables_in(OPEN_STATES)
-        for key in sizes.keys() - {each.id for each in unfinished}:
-            await self._collect(key)
+        known = {each.id for each in unfinished}
+        for key in sizes:
+            if upload_of(key) not in known:
+                await self._collect(key)
         differing = [each for each in unfinished if each.verified is not None or sizes.get(each.id) != each.offset]
-        differing += [each for each in unfinished if each.state == "completing" and each not in differing]
+        differing += [each for each in unfinished if each.state in _ENDING and each not in differing]
         for record in differing:
             if record.state != "joining":
                 await self._recover(record)
@@ -311,7 +322,7 @@ class Resumables:
     async def _collect(self, key: str) -> None:
         """Remove an unfinished file that no upload has, unless it is a part of a concatenation."""
         record = await self._ledger.resumable(key)
-        if record is None or record.state != "complete":
+        if record is None or record.state != "complete" or not record.is_part:
             log.info("removing the unfinished file %s, which belongs to no upload", key)
             await self._storage.drop(key)
 
