@@ -1,11 +1,10 @@
-"""Content codings undone piece by piece: whatever the cuts, the same bytes; whatever is wrong, an error that says so."""
+"""Content codings undone piece by piece: the same bytes whatever the cuts, and an error that says what is wrong."""
 
 from __future__ import annotations
 
 import gzip
 import itertools
 import os
-import random
 import struct
 import zlib
 from collections.abc import Callable, Sequence
@@ -147,7 +146,7 @@ def test_damage_anywhere_is_an_error_of_ours_or_other_bytes_and_never_another_er
 
 
 def test_zstd_window_of_8_mib_is_taken_and_a_larger_one_is_not() -> None:
-    data = random.Random(1).randbytes(MIB)
+    data = os.urandom(MIB)
     for log, taken in [(23, True), (24, False), (27, False)]:
         options = {zstd.CompressionParameter.window_log: log}
         compressor = zstd.ZstdCompressor(options=options)  # of a length that is not known before: the window is as said

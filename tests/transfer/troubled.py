@@ -62,13 +62,15 @@ class Piecewise:
     complete: bool | None = None
     length: int | None = None
     knows_length: bool = True
+    data: bytes = b""
+    """These bytes instead of those of the seed."""
 
 
 class _Pieces:
     """The body of it."""
 
     def __init__(self, given: Piecewise, hangs: asyncio.Event) -> None:
-        data = content(given.seed)[given.start : given.start + sum(given.sizes)]
+        data = (given.data or content(given.seed))[given.start : given.start + sum(given.sizes)]
         self.data = data
         self.length = len(data) if given.knows_length and given.ending == "whole" else None
         self.trailers: list[tuple[bytes, bytes]] = []

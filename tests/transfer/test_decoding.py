@@ -1,0 +1,200 @@
+"""Coded bodies as bodies without coding: credit, memory, digests, limits, and what is kept when something is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from h2gate.codec.coding import zstd
+from h2gate.errors import BadCoding, BadField, BodyCut, DigestMismatch, ExpandsTooMuch, GateError, PeerGone, TooLarge
+from h2gate.fields import digest_field
+from h2gate.gateway import Gateway
+from h2gate.transfer.decoding import Decoding
+from h2gate.upload import Batch, Body
+from tests.transfer.running import Given, cancelled_after, kept, run, shown
+
+BODY = os.urandom(50_000) + bytes(3 << 20)
+CODED = zstd.compress(gzip.compress(BODY))
+CODING = {"content-encoding": "gzip, zstd"}
+MIB = 1 << 20
+
+
+def digest_of(data: bytes, name: str = "sha-256") -> str:
+    return digest_field(name, hashlib.new(name.replace("-", ""), data).digest())
+
+
+class Watched:
+    """A body of 1,000 bytes a pull; knows how many were pulled."""
+
+    def __init__(self, data: bytes, trailers: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        self.length: int | None = len(data)
+        self.trailers = trailers
+        self.n_pulls = 0
+        self._left = [data[at : at + 1000] for at in range(0, len(data), 1000)]
+
+    async def pull(self) -> Batch:
+        self.n_pulls += 1
+        piece = self._left.pop(0)
+        return Batch([piece], len(piece), not self._left)
+
+
+def undone(body: Body, headers: Mapping[str, str] = CODING, **limits: int) -> Body:
+    return Decoding(**({"max_expansion": 0, "max_bytes": 0} | limits)).undone(body, headers)[0]
+
+
+async def taken(body: Body) -> bytes:
+    found = bytearray()
+    is_over = False
+    while not is_over:
+        batch = await body.pull()
+        assert batch.n_bytes == sum(map(len, batch.chunks)) <= MIB + (256 << 10)
+        found += b"".join(batch.chunks)
+        is_over = batch.last
+    return bytes(found)
+
+
+def test_body_without_coding_is_left_alone() -> None:
+    body, headers = Given(b"x"), {"content-encoding": "identity", "repr-digest": "x"}
+    assert Decoding(1, 1).undone(body, headers) == (body, headers)
+
+
+def test_sender_gets_no_credit_before_all_is_taken_that_its_bytes_became() -> None:
+    async def test() -> None:
+        inner = Watched(gzip.compress(bytes(40 * MIB)))
+        body = undone(inner, {"content-encoding": "gzip"})
+        n_bytes = 0
+        while inner.n_pulls < 3:
+            n_bytes += (await body.pull()).n_bytes
+            assert n_bytes >= (inner.n_pulls - 1) * 900_000, "what a pull brought was not handed on before the next"
+        assert n_bytes + len(await taken(body)) == 40 * MIB
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize("name", ["sha-256", "sha-512"])
+@pytest.mark.parametrize("field", ["content-digest", "repr-digest"])
+@pytest.mark.parametrize("place", ["field", "trailer"])
+def test_digests_of_what_was_sent_are_of_the_coded_bytes(field: str, place: str, name: str) -> None:
+    async def test() -> None:
+        for data, is_right in [(CODED, True), (BODY, False)]:
+            value = digest_of(data, name)
+            headers = {**CODING, **({field: value} if place == "field" else {"trailer": field})}
+            trailers = [] if place == "field" else [(field.title().encode(), value.encode())]
+            body = undone(Watched(CODED, trailers), headers)
+            if is_right:
+                assert await taken(body) == BODY
+                assert body.trailers == []
+            else:
+                with pytest.raises(DigestMismatch):
+                    await taken(body)
+                with pytest.raises(DigestMismatch):
+                    await body.pull()
+
+    asyncio.run(test())
+
+
+def test_trailer_that_was_not_announced_is_refused_since_the_coded_bytes_are_gone() -> None:
+    async def test() -> None:
+        body = undone(Watched(CODED, [(b"repr-digest", digest_of(CODED).encode())]))
+        with pytest.raises(BadField, match="announced"):
+            await taken(body)
+
+    asyncio.run(test())
+
+
+def test_fields_and_trailers_are_those_of_the_decoded_body() -> None:
+    async def test() -> None:
+        value = digest_of(BODY)
+        trailers = [(b"Unencoded-Digest", value.encode()), (b"x", b"y")]
+        told = {
+            "content-digest": digest_of(CODED),
+            "unencoded-digest": value,
+            "meta-a": "1",
+            "trailer": "Unencoded-Digest",
+        }
+        body, headers = Decoding(0, 0).undone(Watched(CODED, trailers), CODING | told)
+        assert headers == {"repr-digest": value, "meta-a": "1", "trailer": "repr-digest"}
+        assert await taken(body) == BODY
+        assert (body.length, body.trailers) == (None, [(b"repr-digest", value.encode())])
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize("cut", [0, 1, 20, len(CODED) // 2, len(CODED) - 1])
+def test_coding_that_ends_early_never_ends_well(cut: int) -> None:
+    async def test() -> None:
+        for _ in range(2):
+            with pytest.raises(BadCoding):
+                await taken(undone(Given(CODED[:cut])))
+        with pytest.raises(BodyCut):
+            await taken(undone(Given(CODED[:cut], length=len(CODED))))
+
+    asyncio.run(test())
+
+
+def put(tmp_path: Path, data: bytes, headers: Mapping[str, str], **settings: Any) -> None:
+    async def test(gateway: Gateway) -> None:
+        body, _ = gateway.uploads.decoding.undone(Given(data, length=len(data)), headers)
+        await gateway.uploads.put("a", body, fields={}, expected={}, modified_ns=None)
+
+    run(tmp_path, test, **settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [
+        ({"max_body": len(BODY) - 1}, TooLarge),
+        ({"max_body": len(BODY)}, None),
+        ({"max_expansion": 1}, None),  # it is below the free amount
+    ],
+)
+def test_largest_body_is_that_of_the_decoded_file(
+    tmp_path: Path, settings: dict[str, int], error: type[GateError] | None
+) -> None:
+    if error is None:
+        put(tmp_path, CODED, CODING, **settings)
+        assert shown(tmp_path) == {"a": BODY}
+    else:
+        with pytest.raises(error):
+            put(tmp_path, CODED, CODING, **settings)
+        assert shown(tmp_path) == kept(tmp_path) == {}
+        assert list((tmp_path / "staging").iterdir()) == []
+
+
+def test_expansion_is_limited_unless_the_settings_say_otherwise(tmp_path: Path) -> None:
+    bomb = gzip.compress(bytes(64 * MIB))
+    with pytest.raises(ExpandsTooMuch):
+        put(tmp_path, bomb, {"content-encoding": "gzip"})
+    put(tmp_path, bomb, {"content-encoding": "gzip"}, max_expansion=0)
+    assert len(shown(tmp_path)["a"]) == 64 * MIB
+
+
+def test_coded_bytes_that_become_nothing_are_limited_too(tmp_path: Path) -> None:
+    nothing = (b"\x50\x2a\x4d\x18" + (1 << 20).to_bytes(4, "little") + bytes(1 << 20)) * 17 + zstd.compress(b"x")
+    with pytest.raises(TooLarge):
+        put(tmp_path, nothing, {"content-encoding": "zstd"}, max_body=1000)
+    put(tmp_path, nothing, {"content-encoding": "zstd"})
+    assert shown(tmp_path) == {"a": b"x"}
+
+
+def test_request_that_is_cancelled_or_left_at_any_moment_keeps_nothing(tmp_path: Path) -> None:
+    async def test(gateway: Gateway) -> None:
+        pieces = [CODED[at : at + 5000] for at in range(0, len(CODED), 5000)]
+        for turns in range(0, 60, 3):
+            body = undone(Given(*pieces, asyncio.Event()))
+            putting = gateway.uploads.put("a", body, fields={}, expected={}, modified_ns=None)
+            await cancelled_after(asyncio.create_task(putting), turns)
+        with pytest.raises(PeerGone):
+            body = undone(Given(*pieces[:3], PeerGone()))
+            await gateway.uploads.put("a", body, fields={}, expected={}, modified_ns=None)
+        assert shown(tmp_path) == {}
+        assert list((tmp_path / "staging").iterdir()) == []
+
+    run(tmp_path, test)
