@@ -7,30 +7,19 @@ import itertools
 import os
 import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-import brotli
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from h2gate.codec.coding import CODINGS, FREE_BYTES, PIECE_BYTES, Decoder, parse, zstd
+from h2gate.codec.coding import CODINGS, FREE_BYTES, PIECE_BYTES, Decoder, parse
 from h2gate.errors import BadCoding, ExpandsTooMuch, GateError, TooLarge, UnsupportedMediaType
+from tests.codec.coders import encoded, zstd
 
 MIB = 1 << 20
-ENCODERS: dict[str, Callable[[bytes], bytes]] = {
-    "gzip": lambda data: gzip.compress(data, mtime=0),
-    "zstd": zstd.compress,
-    "br": lambda data: brotli.compress(data, quality=4),
-}
 STACKS = [stack for n in (1, 2) for stack in itertools.product(CODINGS, repeat=n)] + [("gzip", "zstd", "br", "gzip")]
 TEXT = b"".join(b"%d: a line of a log that says little\n" % number for number in range(20_000))
-
-
-def encoded(data: bytes, codings: Sequence[str]) -> bytes:
-    for each in codings:
-        data = ENCODERS[each](data)
-    return data
 
 
 def decoded(data: bytes, codings: Sequence[str], cuts: Sequence[int] = (), **limits: int) -> bytes:
@@ -148,7 +137,7 @@ def test_damage_anywhere_is_an_error_of_ours_or_other_bytes_and_never_another_er
 def test_zstd_window_of_8_mib_is_taken_and_a_larger_one_is_not() -> None:
     data = os.urandom(MIB)
     for log, taken in [(23, True), (24, False), (27, False)]:
-        options = {zstd.CompressionParameter.window_log: log}
+        options = {int(zstd.CompressionParameter.window_log): log}
         compressor = zstd.ZstdCompressor(options=options)  # of a length that is not known before: the window is as said
         coded = compressor.compress(data) + compressor.flush()
         if taken:

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from h2gate.codec.coding import zstd
 from h2gate.codec.digest import unencoded
 from h2gate.config import Settings
 from h2gate.errors import (
@@ -31,6 +30,7 @@ from h2gate.errors import (
 from h2gate.fields import digest_field
 from h2gate.gateway import Gateway
 from h2gate.transfer.resumables import Plan
+from tests.codec.coders import zstd
 from tests.transfer.running import Given, append, kept, offset, outdate, put, run, shown, state
 from tests.transfer.troubled import Killed, Piecewise, Process, Trouble
 
@@ -243,5 +243,4 @@ def test_trouble_at_any_moment_leaves_a_whole_file_or_an_upload_that_is_gone_on_
         record = process.ask("offset", upload_id)
         assert (record.state, record.offset) == ("complete", len(CODED))
         process.ask("remove", "a")
-    print("troubles", what, n_troubles)
     assert n_troubles >= 10

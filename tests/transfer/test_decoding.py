@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from h2gate.codec.coding import zstd
 from h2gate.errors import BadCoding, BadField, BodyCut, DigestMismatch, ExpandsTooMuch, GateError, PeerGone, TooLarge
 from h2gate.fields import digest_field
 from h2gate.gateway import Gateway
 from h2gate.transfer.decoding import Decoding
 from h2gate.upload import Batch, Body
+from tests.codec.coders import zstd
 from tests.transfer.running import Given, cancelled_after, kept, run, shown
 
 BODY = os.urandom(50_000) + bytes(3 << 20)
