@@ -57,6 +57,9 @@ class Settings:
     max_expansion: int = _setting(
         250, "how many bytes one byte of a coded body may become, once it has become 16 MiB; 0 is no limit"
     )
+    coding_budget: int = _setting(
+        256 * MIB, "memory for undoing content codings, in all; what does not fit waits for its turn", "bytes"
+    )
     max_bundle_members: int = _setting(1_000_000, "files taken of one bundle; further ones are refused, each by itself")
     max_size: int = _setting(0, "largest file that a resumable upload may become; 0 is no limit", "bytes")
     min_append: int = _setting(0, "smallest body that a resumable upload takes, but for its last", "bytes")

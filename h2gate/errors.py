@@ -179,6 +179,12 @@ class Draining(GateError):
     status, code, title, retry = 503, "draining", "Going down; try again", True
 
 
+class Busy(GateError):
+    """Something that is limited for all together was in use for too long."""
+
+    status, code, title, retry = 503, "busy", "Busy; try again", True
+
+
 class StorageFull(GateError):
     """No space or quota left (ENOSPC, EDQUOT). What was sent is not stored."""
 

@@ -14,6 +14,7 @@ from h2gate.errors import ConfigError
 from h2gate.ledger.sqlite import SqliteLedger
 from h2gate.storage.base import Storage
 from h2gate.storage.disk import DiskStorage
+from h2gate.transfer.decoding import Decoding
 from h2gate.transfer.resumables import Resumables
 from h2gate.transfer.upkeep import keep_up
 from h2gate.transfer.uploads import Uploads
@@ -44,8 +45,9 @@ class Gateway:
         settings = self.settings
         self._storage = self._open_storage(settings)
         self._ledger = SqliteLedger(settings.data / "ledger.sqlite", durable=settings.fsync)
-        limits = {"max_body": settings.max_body, "max_expansion": settings.max_expansion}
-        self.uploads = Uploads(self._storage, self._ledger, digest=settings.digest, **limits)
+        max_body = settings.max_body
+        decoding = Decoding(max_expansion=settings.max_expansion, max_bytes=max_body, budget=settings.coding_budget)
+        self.uploads = Uploads(self._storage, self._ledger, decoding, digest=settings.digest, max_body=max_body)
         self.resumables = Resumables(self._storage, self._ledger, self.uploads, settings, settings.data / "workers")
         if self._wants_upkeep:
             lock = settings.data / "upkeep.lock"

@@ -27,6 +27,8 @@ MAX_STACK = 4
 PIECE_BYTES = 256 << 10
 FREE_BYTES = 16 << 20
 """What a layer may make before its expansion counts."""
+_WINDOW_BYTES = {"gzip": 1 << 20, "zstd": 9 << 20, "br": 17 << 20}
+"""What undoing one holds at most: its window (RFC 9659, RFC 7932 section 9.1), a piece, and its tables."""
 _ALIASES = {"x-gzip": "gzip"}
 _SLICE_BYTES = 16 << 10
 """Fed to a library at once: each member that ends in it costs a copy of the rest."""
@@ -58,6 +60,11 @@ def unsupported(detail: str, accepted: str = ACCEPTED) -> UnsupportedMediaType:
     error = UnsupportedMediaType(detail)
     error.headers.append((b"accept-encoding", accepted.encode()))
     return error
+
+
+def memory_bytes(codings: Sequence[str]) -> int:
+    """How much memory a `Decoder` of these may hold."""
+    return sum(_WINDOW_BYTES[each] for each in codings)
 
 
 class Decoder:

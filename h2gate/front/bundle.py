@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
 
 from h2gate.codec.tar import Member
 from h2gate.errors import BadField, BadPath, Conflict, GateError, PeerGone, TooLarge
@@ -37,11 +36,15 @@ async def unpack(request: Request, gateway: Gateway) -> None:
     """Store every file of the archive in the folder named by the path."""
     folder, _ = file_path(request.raw_path)
     sent = Digested(request.body, request.headers, ("content-digest", "repr-digest"))
-    undone, headers = gateway.uploads.decoding.undone(sent, request.headers, is_file=False)
-    body = Digested(undone, headers, ("repr-digest", "unencoded-digest"))
+    async with gateway.uploads.decoding.undone(sent, request.headers, is_file=False) as (undone, headers):
+        body = Digested(undone, headers, ("repr-digest", "unencoded-digest"))
+        await _unpack(request, gateway, folder, sent, body)
+
+
+async def _unpack(request: Request, gateway: Gateway, folder: str, sent: Digested, body: Digested) -> None:
     async with Lines(request) as lines:
         bundle = Bundle(body, gateway, folder, lines)
-        summary: dict[str, Any] = {}
+        summary: dict[str, str] = {}
         try:
             await bundle.run()
             summary = _verdict(sent, body)

@@ -35,15 +35,15 @@ async def put(request: Request, uploads: Uploads) -> None:
     if is_folder:
         raise BadPath("a file's path has a name at its end, not a slash")
     check_whole(request.headers)
-    body, headers = uploads.decoding.undone(request.body, request.headers)
-    file, replaced = await uploads.put(
-        path,
-        body,
-        fields=description(headers),
-        expected=expected_digests(headers),
-        modified_ns=modified(headers),
-        precondition=precondition(headers),
-    )
+    async with uploads.decoding.undone(request.body, request.headers) as (body, headers):
+        file, replaced = await uploads.put(
+            path,
+            body,
+            fields=description(headers),
+            expected=expected_digests(headers),
+            modified_ns=modified(headers),
+            precondition=precondition(headers),
+        )
     answer = facts(file)
     if not replaced:
         answer.append(("location", file_url(path)))
@@ -62,17 +62,18 @@ async def patch(request: Request, uploads: Uploads) -> None:
     if is_folder:
         raise BadPath("a file's path has a name at its end, not a slash")
     check_append_type(request.headers)
-    body, headers = uploads.decoding.undone(request.body, request.headers)
-    offset = decimal(headers["upload-offset"], "Upload-Offset") if "upload-offset" in headers else None
+    given = request.headers.get("upload-offset")
+    offset = decimal(given, "Upload-Offset") if given is not None else None
     try:
-        file = await uploads.append(
-            path,
-            offset,
-            body,
-            expected=expected_digests(headers),
-            announced="digest" in headers.get("trailer", "").lower(),
-            precondition=precondition(headers),
-        )
+        async with uploads.decoding.undone(request.body, request.headers) as (body, headers):
+            file = await uploads.append(
+                path,
+                offset,
+                body,
+                expected=expected_digests(headers),
+                announced="digest" in headers.get("trailer", "").lower(),
+                precondition=precondition(headers),
+            )
     except OffsetConflict as error:
         error.headers.append((b"upload-offset", str(error.members["offset"]).encode()))
         raise

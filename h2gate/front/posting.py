@@ -18,8 +18,15 @@ async def post(request: Request, uploads: Uploads) -> None:
     A form that breaks off is an error; what was stored before is told in its `files`.
     """
     folder, _ = file_path(request.raw_path)
-    body, headers = uploads.decoding.undone(request.body, request.headers, is_file=False)
-    form = Form(body, headers.get("content-type", ""))
+    async with uploads.decoding.undone(request.body, request.headers, is_file=False) as (body, headers):
+        form = Form(body, headers.get("content-type", ""))
+        outcomes = await _walk(form, folder, uploads)
+    stored = sum(each["status"] in (201, 204) for each in outcomes)
+    status = 201 if stored == len(outcomes) else 207
+    await request.answer_json(status, {"files": outcomes, "fields": form.fields})
+
+
+async def _walk(form: Form, folder: str, uploads: Uploads) -> list[dict[str, object]]:
     outcomes: list[dict[str, object]] = []
     try:
         while (part := await form.next_part()) is not None:
@@ -30,9 +37,7 @@ async def post(request: Request, uploads: Uploads) -> None:
     except GateError as error:
         error.members["files"] = outcomes
         raise
-    stored = sum(each["status"] in (201, 204) for each in outcomes)
-    status = 201 if stored == len(outcomes) else 207
-    await request.answer_json(status, {"files": outcomes, "fields": form.fields})
+    return outcomes
 
 
 async def _store(part: Part, folder: str, uploads: Uploads) -> dict[str, object]:

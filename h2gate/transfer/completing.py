@@ -56,7 +56,7 @@ class Completion:
         self._register = register
         self._uploads = uploads
         self._digest = settings.digest
-        self._undoing = Undoing(storage, settings)
+        self._undoing = Undoing(storage, uploads.decoding, settings)
 
     async def complete(
         self,

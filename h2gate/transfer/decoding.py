@@ -7,12 +7,12 @@ held. Digests of what was sent are verified here; what is above sees those of th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from itertools import chain
 
-from h2gate.codec.coding import FREE_BYTES, Decoder, parse
-from h2gate.errors import GateError
+from h2gate.codec.coding import FREE_BYTES, Decoder, memory_bytes, parse
+from h2gate.errors import Busy, GateError
 from h2gate.transfer.digested import Digested
 from h2gate.transfer.pipeline import Metered
 from h2gate.upload import Batch, Body
@@ -21,6 +21,8 @@ _BATCH_BYTES = 1 << 20
 _RESTS = 64
 """Empty pieces after which a job ends though it has nothing to show: it cannot be interrupted, others wait for its
 thread."""
+_WAIT_SECONDS = 30.0
+"""For room; then the sender is told to try again."""
 _OF_THE_CODED = ("content-digest", "repr-digest")
 _OF_THE_DECODED = "unencoded-digest"
 _GONE = ("content-encoding", "content-length", "trailer", *_OF_THE_CODED, _OF_THE_DECODED)
@@ -89,29 +91,53 @@ class Decoded:
         return [(b"repr-digest", value) for name, value in given if name == _OF_THE_DECODED.encode()]
 
 
-@dataclass(frozen=True, slots=True)
 class Decoding:
-    """Within which limits bodies are decoded (see `Decoder`)."""
+    """Within which limits bodies are decoded (see `Decoder`), and how many at once: each holds a window of up to 16 MiB
+    however little its sender does, so all together have `budget` bytes."""
 
-    max_expansion: int
-    max_bytes: int
+    def __init__(self, *, max_expansion: int = 0, max_bytes: int = 0, budget: int = 256 << 20) -> None:
+        self._max_expansion = max_expansion
+        self._max_bytes = max_bytes
+        self._budget = self._free = budget
+        self._more = asyncio.Event()
 
-    def undone(self, body: Body, headers: Mapping[str, str], *, is_file: bool = True) -> tuple[Body, Mapping[str, str]]:
+    @asynccontextmanager
+    async def undone(
+        self, body: Body, headers: Mapping[str, str], *, is_file: bool = True
+    ) -> AsyncIterator[tuple[Body, Mapping[str, str]]]:
         """Body and fields of a request as they would be without its codings; just these, where it has none.
 
         `is_file`: the body is what is stored. If it is not, its parts are: `max_bytes` is for them, and the digests of
-        what was sent are the caller's. Raises `UnsupportedMediaType`, `BadField`, `TooLarge`.
+        what was sent are the caller's. Raises `UnsupportedMediaType`, `BadField`, `TooLarge`, and `Busy` when there
+        was no room for too long.
         """
         codings = parse(headers.get("content-encoding", ""))
         if not codings:
-            return body, headers
-        if not is_file:
-            decoder = Decoder(codings, max_expansion=self.max_expansion)
-            return Decoded(Metered(body, 0), decoder), _without_coding(headers)
-        decoder = Decoder(codings, max_expansion=self.max_expansion, max_bytes=self.max_bytes)
-        limited = Metered(body, self.max_bytes + FREE_BYTES if self.max_bytes else 0)  # no coding needs more than that
-        digested = Digested(limited, headers, _OF_THE_CODED)
-        return Decoded(digested, decoder, digested), _without_coding(headers)
+            yield body, headers
+            return
+        max_bytes = self._max_bytes if is_file else 0
+        sent: Body = Metered(body, max_bytes + FREE_BYTES if max_bytes else 0)  # no coding needs more than that
+        digested = Digested(sent, headers, _OF_THE_CODED) if is_file else None
+        async with self.decoder(codings, max_bytes) as decoder:
+            yield Decoded(digested or sent, decoder, digested), _without_coding(headers)
+
+    @asynccontextmanager
+    async def decoder(self, codings: Sequence[str], max_bytes: int) -> AsyncIterator[Decoder]:
+        """A decoder, when there is room for it. Raises `Busy`."""
+        n_bytes = min(memory_bytes(codings), self._budget)
+        try:
+            async with asyncio.timeout(_WAIT_SECONDS):
+                while n_bytes > self._free:
+                    self._more.clear()
+                    await self._more.wait()
+        except TimeoutError:
+            raise Busy("too many coded bodies are coming in") from None
+        self._free -= n_bytes
+        try:
+            yield Decoder(codings, max_expansion=self._max_expansion, max_bytes=max_bytes)
+        finally:
+            self._free += n_bytes
+            self._more.set()
 
 
 def _without_coding(headers: Mapping[str, str]) -> Mapping[str, str]:

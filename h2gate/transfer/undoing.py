@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 
-from h2gate.codec.coding import Decoder, parse
+from h2gate.codec.coding import parse
 from h2gate.codec.digest import ALGORITHMS, parted, verify
 from h2gate.codec.sha256 import Sha256
 from h2gate.config import Settings
 from h2gate.errors import BadField, StorageFailed
 from h2gate.storage.base import Partial, Storage
-from h2gate.transfer.decoding import Decoded
+from h2gate.transfer.decoding import Decoded, Decoding
 from h2gate.upload import Batch, Resumable, Tap
 
 FIELD = "content-encoding"
@@ -52,8 +52,9 @@ def check_codings(record: Resumable, codings: Sequence[str]) -> None:
 
 
 class Undoing:
-    def __init__(self, storage: Storage, settings: Settings) -> None:
+    def __init__(self, storage: Storage, decoding: Decoding, settings: Settings) -> None:
         self._storage = storage
+        self._decoding = decoding
         self._settings = settings
 
     async def begin(self, record: Resumable) -> None:
@@ -65,16 +66,16 @@ class Undoing:
     async def decode(self, coded: Partial, record: Resumable, target: Partial) -> tuple[Sha256 | None, bytes | None]:
         """Decode all of `coded` into `target`, durably; its SHA-256, running and done, if it is kept or wanted.
 
-        Raises `BadCoding`, `ExpandsTooMuch`, `TooLarge`, and `DigestMismatch` for what `Unencoded-Digest` said.
+        Raises `BadCoding`, `ExpandsTooMuch`, `TooLarge`, `Busy`, and `DigestMismatch` for what `Unencoded-Digest` said.
         """
         settings = self._settings
         _, wanted = parted(record.expected)
         names = wanted.keys() & ALGORITHMS.keys()
         sha256 = Sha256() if settings.digest or "sha-256" in names else None
         others = {name: hashlib.new(ALGORITHMS[name]) for name in names - {"sha-256"}}
-        limits = {"max_expansion": settings.max_expansion, "max_bytes": settings.max_size}
-        body = Decoded(_Stored(coded), Decoder(parse(record.fields[FIELD]), **limits))
-        await _copy(body, target, [*others.values(), *([sha256] if sha256 is not None else [])])
+        async with self._decoding.decoder(parse(record.fields[FIELD]), settings.max_size) as decoder:
+            body = Decoded(_Stored(coded), decoder)
+            await _copy(body, target, [*others.values(), *([sha256] if sha256 is not None else [])])
         found = {name: hasher.digest() for name, hasher in others.items()}
         if sha256 is not None:
             found["sha-256"] = sha256.digest()

@@ -31,14 +31,12 @@ _LOOKS = 3
 class Uploads:
     """All that the dialects may ask for. Raises what storage and ledger raise, besides what is said below."""
 
-    def __init__(
-        self, storage: Storage, ledger: Ledger, *, digest: bool, max_body: int, max_expansion: int = 0
-    ) -> None:
+    def __init__(self, storage: Storage, ledger: Ledger, decoding: Decoding, *, digest: bool, max_body: int) -> None:
         self._storage = storage
         self._ledger = ledger
         self._names = {"sha-256"} if digest else set()
         self._max_body = max_body
-        self.decoding = Decoding(max_expansion, max_body)
+        self.decoding = decoding
         """For bodies that come coded: `put` and `append` take them decoded."""
         self._hashes: OrderedDict[str, tuple[Identity, Any]] = OrderedDict()
         """Running SHA-256 of files seen lately, so that an append need not read the file again."""

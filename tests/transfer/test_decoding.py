@@ -7,14 +7,26 @@ import gzip
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from h2gate.errors import BadCoding, BadField, BodyCut, DigestMismatch, ExpandsTooMuch, GateError, PeerGone, TooLarge
+from h2gate.errors import (
+    BadCoding,
+    BadField,
+    BodyCut,
+    Busy,
+    DigestMismatch,
+    ExpandsTooMuch,
+    GateError,
+    PeerGone,
+    TooLarge,
+)
 from h2gate.fields import digest_field
 from h2gate.gateway import Gateway
+from h2gate.transfer import decoding
 from h2gate.transfer.decoding import Decoding
 from h2gate.upload import Batch, Body
 from tests.codec.coders import zstd
@@ -45,8 +57,10 @@ class Watched:
         return Batch([piece], len(piece), not self._left)
 
 
-def undone(body: Body, headers: Mapping[str, str] = CODING, **limits: int) -> Body:
-    return Decoding(**({"max_expansion": 0, "max_bytes": 0} | limits)).undone(body, headers)[0]
+def undone(
+    body: Body, headers: Mapping[str, str] = CODING, **limits: int
+) -> AbstractAsyncContextManager[tuple[Body, Mapping[str, str]]]:
+    return Decoding(**limits).undone(body, headers)
 
 
 async def taken(body: Body) -> bytes:
@@ -61,19 +75,23 @@ async def taken(body: Body) -> bytes:
 
 
 def test_body_without_coding_is_left_alone() -> None:
-    body, headers = Given(b"x"), {"content-encoding": "identity", "repr-digest": "x"}
-    assert Decoding(1, 1).undone(body, headers) == (body, headers)
+    async def test() -> None:
+        body, headers = Given(b"x"), {"content-encoding": "identity", "repr-digest": "x"}
+        async with undone(body, headers, max_bytes=1) as found:
+            assert found == (body, headers)
+
+    asyncio.run(test())
 
 
 def test_sender_gets_no_credit_before_all_is_taken_that_its_bytes_became() -> None:
     async def test() -> None:
         inner = Watched(gzip.compress(bytes(40 * MIB)))
-        body = undone(inner, {"content-encoding": "gzip"})
         n_bytes = 0
-        while inner.n_pulls < 3:
-            n_bytes += (await body.pull()).n_bytes
-            assert n_bytes >= (inner.n_pulls - 1) * 900_000, "what a pull brought was not handed on before the next"
-        assert n_bytes + len(await taken(body)) == 40 * MIB
+        async with undone(inner, {"content-encoding": "gzip"}) as (body, _):
+            while inner.n_pulls < 3:
+                n_bytes += (await body.pull()).n_bytes
+                assert n_bytes >= (inner.n_pulls - 1) * 900_000, "a pull was not handed on before the next"
+            assert n_bytes + len(await taken(body)) == 40 * MIB
 
     asyncio.run(test())
 
@@ -87,24 +105,24 @@ def test_digests_of_what_was_sent_are_of_the_coded_bytes(field: str, place: str,
             value = digest_of(data, name)
             headers = {**CODING, **({field: value} if place == "field" else {"trailer": field})}
             trailers = [] if place == "field" else [(field.title().encode(), value.encode())]
-            body = undone(Watched(CODED, trailers), headers)
-            if is_right:
-                assert await taken(body) == BODY
-                assert body.trailers == []
-            else:
-                with pytest.raises(DigestMismatch):
-                    await taken(body)
-                with pytest.raises(DigestMismatch):
-                    await body.pull()
+            async with undone(Watched(CODED, trailers), headers) as (body, _):
+                if is_right:
+                    assert await taken(body) == BODY
+                    assert body.trailers == []
+                else:
+                    with pytest.raises(DigestMismatch):
+                        await taken(body)
+                    with pytest.raises(DigestMismatch):
+                        await body.pull()
 
     asyncio.run(test())
 
 
 def test_trailer_that_was_not_announced_is_refused_since_the_coded_bytes_are_gone() -> None:
     async def test() -> None:
-        body = undone(Watched(CODED, [(b"repr-digest", digest_of(CODED).encode())]))
-        with pytest.raises(BadField, match="announced"):
-            await taken(body)
+        async with undone(Watched(CODED, [(b"repr-digest", digest_of(CODED).encode())])) as (body, _):
+            with pytest.raises(BadField, match="announced"):
+                await taken(body)
 
     asyncio.run(test())
 
@@ -119,10 +137,10 @@ def test_fields_and_trailers_are_those_of_the_decoded_body() -> None:
             "meta-a": "1",
             "trailer": "Unencoded-Digest",
         }
-        body, headers = Decoding(0, 0).undone(Watched(CODED, trailers), CODING | told)
-        assert headers == {"repr-digest": value, "meta-a": "1", "trailer": "repr-digest"}
-        assert await taken(body) == BODY
-        assert (body.length, body.trailers) == (None, [(b"repr-digest", value.encode())])
+        async with undone(Watched(CODED, trailers), CODING | told) as (body, headers):
+            assert headers == {"repr-digest": value, "meta-a": "1", "trailer": "repr-digest"}
+            assert await taken(body) == BODY
+            assert (body.length, body.trailers) == (None, [(b"repr-digest", value.encode())])
 
     asyncio.run(test())
 
@@ -130,19 +148,22 @@ def test_fields_and_trailers_are_those_of_the_decoded_body() -> None:
 @pytest.mark.parametrize("cut", [0, 1, 20, len(CODED) // 2, len(CODED) - 1])
 def test_coding_that_ends_early_never_ends_well(cut: int) -> None:
     async def test() -> None:
-        for _ in range(2):
-            with pytest.raises(BadCoding):
-                await taken(undone(Given(CODED[:cut])))
-        with pytest.raises(BodyCut):
-            await taken(undone(Given(CODED[:cut], length=len(CODED))))
+        for length, error in [(None, BadCoding), (len(CODED), BodyCut)]:
+            async with undone(Given(CODED[:cut], length=length)) as (body, _):
+                with pytest.raises(error):
+                    await taken(body)
 
     asyncio.run(test())
 
 
+async def put_to(gateway: Gateway, body: Body, headers: Mapping[str, str] = CODING) -> None:
+    async with gateway.uploads.decoding.undone(body, headers) as (decoded, _):
+        await gateway.uploads.put("a", decoded, fields={}, expected={}, modified_ns=None)
+
+
 def put(tmp_path: Path, data: bytes, headers: Mapping[str, str], **settings: Any) -> None:
     async def test(gateway: Gateway) -> None:
-        body, _ = gateway.uploads.decoding.undone(Given(data, length=len(data)), headers)
-        await gateway.uploads.put("a", body, fields={}, expected={}, modified_ns=None)
+        await put_to(gateway, Given(data, length=len(data)), headers)
 
     run(tmp_path, test, **settings)
 
@@ -188,13 +209,30 @@ def test_request_that_is_cancelled_or_left_at_any_moment_keeps_nothing(tmp_path:
     async def test(gateway: Gateway) -> None:
         pieces = [CODED[at : at + 5000] for at in range(0, len(CODED), 5000)]
         for turns in range(0, 60, 3):
-            body = undone(Given(*pieces, asyncio.Event()))
-            putting = gateway.uploads.put("a", body, fields={}, expected={}, modified_ns=None)
-            await cancelled_after(asyncio.create_task(putting), turns)
+            await cancelled_after(asyncio.create_task(put_to(gateway, Given(*pieces, asyncio.Event()))), turns)
         with pytest.raises(PeerGone):
-            body = undone(Given(*pieces[:3], PeerGone()))
-            await gateway.uploads.put("a", body, fields={}, expected={}, modified_ns=None)
+            await put_to(gateway, Given(*pieces[:3], PeerGone()))
         assert shown(tmp_path) == {}
         assert list((tmp_path / "staging").iterdir()) == []
 
     run(tmp_path, test)
+
+
+def test_what_there_is_no_room_for_waits_for_its_turn_and_is_told_to_try_again_if_that_does_not_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(gateway: Gateway) -> None:
+        stalled, goes_on = Given(CODED[:10], asyncio.Event(), PeerGone()), Given(CODED)
+        first = asyncio.create_task(put_to(gateway, stalled))
+        await stalled.pulled.wait()
+        second = asyncio.create_task(put_to(gateway, goes_on))
+        await gateway.uploads.put("b", Given(b"x"), fields={}, expected={}, modified_ns=None)  # it is not coded
+        assert not second.done()
+        monkeypatch.setattr(decoding, "_WAIT_SECONDS", 0.01)
+        with pytest.raises(Busy):
+            await put_to(gateway, Given(CODED))
+        first.cancel()
+        await second
+        assert shown(tmp_path) == {"a": BODY, "b": b"x"}
+
+    run(tmp_path, test, coding_budget=12 * MIB)
