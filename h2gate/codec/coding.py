@@ -112,6 +112,10 @@ class Decoder:
         for layer in self._layers:
             layer.finish()
 
+    def close(self) -> None:
+        """Let go of its memory, whoever still knows of it."""
+        self._layers = []
+
 
 class Layer(Protocol):
     """One coding. `feed` takes a few bytes, not none, and is to be taken to its end."""

@@ -60,8 +60,11 @@ class Decoded:
     def _take(self, pieces: Iterator[bytes]) -> Batch:
         try:
             return self._taken(pieces)
-        except GateError as error:
-            self._error = error
+        except GateError as error:  # its frames would keep all this alive, until a collection
+            error.__cause__ = error.__context__ = None
+            self._error = error.with_traceback(None)
+            self._pieces = None
+            self._decoder.close()
             return Batch((), 0, last=True)
 
     def _taken(self, pieces: Iterator[bytes]) -> Batch:
@@ -133,9 +136,11 @@ class Decoding:
         except TimeoutError:
             raise Busy("too many coded bodies are coming in") from None
         self._free -= n_bytes
+        decoder = Decoder(codings, max_expansion=self._max_expansion, max_bytes=max_bytes)
         try:
-            yield Decoder(codings, max_expansion=self._max_expansion, max_bytes=max_bytes)
+            yield decoder
         finally:
+            decoder.close()
             self._free += n_bytes
             self._more.set()
 
