@@ -210,16 +210,16 @@ class Sending:
             if step is not Step.APPEND:
                 raise
             self._resuming.anew()
+        except (UnsupportedMediaType, ExpandsTooMuch):
+            if not isinstance(self._source, CodedSource):
+                raise
+            await self._without_coding(self._source)
         except TooLarge as error:
             limits = _limits(str(error.members.get("upload_limit", "")))
             if "max-append-size" not in limits or self._source.n_bytes > limits.get("max-size", self._source.n_bytes):
                 raise
             await self._cancel()
             self._resuming.plain()
-        except (UnsupportedMediaType, ExpandsTooMuch):
-            if not isinstance(self._source, CodedSource):
-                raise
-            await self._without_coding(self._source)
         except (CompletedUpload, InconsistentLength):
             if step is not Step.APPEND or self._resuming.step is not step:
                 raise
