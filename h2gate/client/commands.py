@@ -25,6 +25,8 @@ async def _transfer(
     shown: Display, url: str, options: dict[str, Any], *args: Any, **kwargs: Any
 ) -> tuple[list[GateError], int]:
     more = _meant(options, "streams", "connections", "digest", "retries") | {"journal": state_folder()}
+    more |= {"limit_rate": options.get("limit_rate")}
+    shown.dry_run = bool(kwargs.get("dry_run"))
     with shown:
         async with Client(url, listener=shown, **more) as gate:
             shown.at_work = gate.at_work

@@ -13,7 +13,7 @@ from h2gate.client.failures import LocalFile
 from h2gate.client.fetching import RESUMABLE_BYTES, Fetching
 from h2gate.client.journal import Claim, Journal
 from h2gate.client.listener import Item, Listener, Outcome
-from h2gate.client.local import read_small
+from h2gate.client.local import PIECE, read_small
 from h2gate.client.retrying import Move, Once
 from h2gate.client.sending import Sending
 from h2gate.client.source import FileSource, PipeSource, Source
@@ -28,8 +28,12 @@ SMALL = 1 << 16
 class Mover:
     """`put`, `get` and `delete` begin a move."""
 
-    def __init__(self, asker: Asker, listener: Listener, journal: Journal, *, digest: bool = True) -> None:
-        """Without `digest` none is sent: there are servers that end a connection over trailers."""
+    def __init__(
+        self, asker: Asker, listener: Listener, journal: Journal, *, digest: bool = True, piece: int = PIECE
+    ) -> None:
+        """Without `digest` none is sent: there are servers that end a connection over trailers. `piece`: bytes that are
+        read at once of a large file."""
+        self._piece = piece
         self._digest = digest
         self._asker = asker
         self._listener = listener
@@ -51,7 +55,7 @@ class Mover:
         source: Source = PipeSource(progress)
         claim = None
         if item.local is not None and item.size is not None:
-            source = FileSource(item.local, item.size, progress)
+            source = FileSource(item.local, item.size, progress, self._piece)
             claim = self._claim("put", item, item.local) if resumable else None
         headers = _described(item)
         sending = Sending(item, source, headers, self._asker, self._listener, digest=self._digest, claim=claim)

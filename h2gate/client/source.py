@@ -78,10 +78,11 @@ class Identity:
 
 
 class FileSource:
-    """See `Source`. `progress` is told how many bytes were read to be sent."""
+    """See `Source`. `progress` is told how many bytes were read to be sent, `piece` at a time."""
 
-    def __init__(self, path: Path, size: int, progress: Callable[[int], None]) -> None:
+    def __init__(self, path: Path, size: int, progress: Callable[[int], None], piece: int = PIECE) -> None:
         self._size = size
+        self._piece = piece
         self.identity: Identity | None = None
         self._path = path
         self._progress = progress
@@ -159,7 +160,7 @@ class FileSource:
                 self._hash = await self._hash_to(file, offset)
                 left = self._size - offset
                 while left:
-                    piece = await in_thread(self._read, file, min(PIECE, left), self._hash)
+                    piece = await in_thread(self._read, file, min(self._piece, left), self._hash)
                     left -= len(piece)
                     self._keep(self._size - left)
                     self._progress(len(piece))

@@ -20,6 +20,9 @@ from h2gate.client.origin import Link, Origin, SpeaksHttp1
 REPLAYS = 3
 """Times a request is sent at most while the gateway says that it has not looked at it."""
 
+STREAM_WINDOW = 1 << 22
+"""Bytes of an answer that may be on their way unasked."""
+
 HttpVersion = Literal["auto", "1.1", "2"]
 
 
@@ -39,7 +42,7 @@ class Transport(httpx.AsyncBaseTransport):
         http: HttpVersion = "auto",
         connections: int = 1,
         limits: httpx.Limits | None = None,
-        stream_window: int = 1 << 22,
+        stream_window: int = STREAM_WINDOW,
         silence_seconds: float = 30.0,
         stall_seconds: float = 300.0,
     ) -> None:

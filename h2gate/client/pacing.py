@@ -1,0 +1,84 @@
+"""No more than so many bytes a second, over all requests together, in slices so small that nothing comes in bursts.
+
+Slices pass in the order in which they were asked for: files share the rate evenly, whatever the HTTP version. What is
+received is taken slowly, so the sender sees its windows (or TCP's) full and slows down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+
+import httpx
+
+from h2gate.client.transport import STREAM_WINDOW
+
+SLICE_SECONDS = 1 / 16
+MIN_SHARE = 16 << 10
+"""Bytes per second of a file."""
+MIN_WINDOW = (1 << 16) - 1
+MAX_SLICE = 1 << 18
+LATE_SECONDS = 0.05
+"""What a loop that woke up late may catch up with."""
+SHORT_SECONDS = 0.002
+"""Shorter waits are not worth their while: the next one is longer by as much."""
+
+
+class Pace:
+    """`bytes_per_second` is at least 1. `now` and `sleep` are for tests."""
+
+    def __init__(
+        self,
+        bytes_per_second: int,
+        *,
+        now: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._rate = bytes_per_second
+        self._now = now
+        self._sleep = sleep
+        self._free = 0.0
+        """When all that was let through has had its time."""
+        self.slice_bytes = max(1, min(MAX_SLICE, int(bytes_per_second * SLICE_SECONDS)))
+
+    def shares(self, streams: int) -> tuple[int, int]:
+        """How many files may be in flight, so that none gets on so slowly that it looks dead; and the window of each:
+        what may come before anybody has slowed it down."""
+        window = max(MIN_WINDOW, min(STREAM_WINDOW, self._rate // 4))
+        return max(1, min(streams, self._rate // MIN_SHARE)), window
+
+    def limited(self, stream: httpx.AsyncByteStream) -> httpx.AsyncByteStream:
+        """`stream`, no faster than that."""
+        return _Limited(self, stream)
+
+    async def let(self, n_bytes: int) -> None:
+        """Wait until so many more bytes may pass."""
+        now = self._now()
+        start = max(self._free, now - LATE_SECONDS)
+        self._free = start + n_bytes / self._rate
+        if start - now > SHORT_SECONDS:
+            await self._sleep(start - now)
+
+
+class _Limited(httpx.AsyncByteStream):
+    def __init__(self, pace: Pace, stream: httpx.AsyncByteStream) -> None:
+        self._pace = pace
+        self._stream = stream
+        self.replayable = isinstance(stream, httpx.ByteStream) or bool(getattr(stream, "replayable", False))
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        chunks = aiter(self._stream)
+        step = self._pace.slice_bytes
+        try:
+            async for chunk in chunks:
+                for start in range(0, len(chunk), step):
+                    piece = chunk[start : start + step]
+                    await self._pace.let(len(piece))
+                    yield piece
+        finally:
+            if isinstance(chunks, AsyncGenerator):
+                await chunks.aclose()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
