@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
+from urllib.parse import urljoin
 
 import httpx
 
@@ -93,6 +94,14 @@ class Asker:
             return [_entry(url, each) for each in listing["entries"]]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise GateError(f"{url}: the answer is not a listing") from error
+
+    async def uploads(self, url: str) -> list[dict[str, Any]]:
+        """The resumable uploads of who asks, at the gateway that `url` is of. Raises `GateError`."""
+        response = await self.ask("GET", urljoin(url, "/uploads/"), {"accept": "application/json"})
+        try:
+            return [dict(each) for each in response.json()["uploads"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise GateError(f"{url}: the answer is not a list of uploads") from error
 
     async def walk(self, url: str, selection: Selection = ALL, within: str = "") -> AsyncIterator[Entry]:
         """The files below a folder that `selection` takes; `within` is the folder's name below where it began."""

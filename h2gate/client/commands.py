@@ -44,6 +44,16 @@ def listing(url: str, options: dict[str, Any]) -> list[Entry]:
     return on_loop(ask())
 
 
+def uploads(url: str, options: dict[str, Any]) -> list[dict[str, Any]]:
+    """One's own uploads at a gateway. Raises `GateError`."""
+
+    async def ask() -> list[dict[str, Any]]:
+        async with Client(url, **_meant(options)) as gate:
+            return await gate.uploads()
+
+    return on_loop(ask())
+
+
 def _meant(options: dict[str, Any], *more: str) -> dict[str, Any]:
     return {name: options[name] for name in ("ca", "insecure", "http", *more)}
 

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import httpx
 
@@ -113,7 +114,7 @@ class Client:
         on = f", {made} connection{'s' * (made > 1)}" if made else ""
         return f"{n} stream{'s' * (n != 1)}{on}"
 
-    # -- the four verbs
+    # -- the verbs
 
     async def put(
         self,
@@ -177,6 +178,10 @@ class Client:
     async def ls(self, url: str | None = None) -> list[Entry]:
         """What is in a folder, or the one file that `url` names. Raises `GateError`."""
         return await self._asker.ls(names.parse_url(url) if url else self.url)
+
+    async def uploads(self) -> list[dict[str, Any]]:
+        """One's own resumable uploads, as `GET /uploads/` describes them. Raises `GateError`."""
+        return await self._asker.uploads(self.url)
 
     async def rm(self, urls: Sequence[str], *, recursive: bool = False) -> list[Outcome]:
         """Delete files; with `recursive` also every file below URLs that end in "/"."""
