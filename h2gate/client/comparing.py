@@ -8,18 +8,20 @@ everything to a server whose answers are not those of this gateway.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import Enum, auto
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from h2gate.client.asking import Asker, Entry
 from h2gate.client.failures import LocalFile
 from h2gate.client.listener import Item
-from h2gate.client.local import in_thread
-from h2gate.client.retrying import pause_seconds
+from h2gate.client.local import PIECE, in_thread, read_small
+from h2gate.client.retrying import RETRIES, pause_seconds
 from h2gate.client.source import FileSource
 from h2gate.errors import BadField, BadPath, GateError, NotFound
 from h2gate.fields import digests, moment, parse_date
@@ -32,7 +34,6 @@ Compare = Literal["time", "checksum", "never"]
 FEW = 4
 """So many files of a folder are asked for one by one."""
 FOLDERS_AT_ONCE, HASHED_AT_ONCE = 8, 4
-TRIES = 3
 
 There = Mapping[str, Entry]
 """What is in a folder, by name."""
@@ -182,7 +183,7 @@ class Comparison:
             try:
                 return await ask(url)
             except GateError as error:
-                if not error.retry or attempt == TRIES or not self._asker.was_answered:
+                if not error.retry or attempt > RETRIES or not self._asker.was_answered:
                     raise
                 await asyncio.sleep(pause_seconds(attempt, error))
                 attempt += 1
@@ -193,7 +194,10 @@ class Comparison:
         assert item.local is not None
         assert item.size is not None
         try:
-            here = await FileSource(item.local, item.size, lambda n_bytes: None).digest_at(item.size)
+            if item.size <= PIECE:
+                here = await in_thread(_small_digest, item.local)
+            else:
+                here = await FileSource(item.local, item.size, lambda n_bytes: None).digest_at(item.size)
         except LocalFile:
             here = b""
         self._decide(item, entry, _Verdict.IS_THERE if here == _digest(entry) else _Verdict.SEND)
@@ -223,6 +227,10 @@ def _judge(item: Item, entry: Entry | None, compare: Compare) -> _Verdict:
     if compare == "time" and int(moment(status.st_mtime_ns).timestamp()) == _seconds(entry.modified):
         return _Verdict.IS_THERE
     return _Verdict.HASH if _digest(entry) is not None else _Verdict.SEND
+
+
+def _small_digest(path: Path) -> bytes:
+    return hashlib.sha256(read_small(path)[0]).digest()
 
 
 def _digest(entry: Entry) -> bytes | None:

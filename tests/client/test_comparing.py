@@ -182,6 +182,22 @@ async def test_server_that_is_not_this_gateway_gets_everything(
     assert asked == 1
 
 
+async def test_file_alone_that_only_has_the_same_time_elsewhere_is_sent(tls: Tls, tmp_path: Path) -> None:
+    """Without a digest it may be of any server, and that one has no listing either."""
+
+    async def handler(call: Call) -> None:
+        await call.read()
+        if call.headers[":method"] == "HEAD":
+            call.answer(200, (b"content-length", b"1"), (b"last-modified", b"Thu, 01 Jan 1970 00:00:01 GMT"))
+        else:
+            call.answer(201 if call.headers[":method"] == "PUT" else 404)
+
+    (tmp_path / "a").write_bytes(b"1")
+    os.utime(tmp_path / "a", (1, 1))
+    async with Peer(handler).serving(tls.server) as peer:
+        assert await _put(f"{peer.url}/in/", tls.ca, tmp_path / "a", "time") == (["a"], [])
+
+
 def _listing(*files: Path) -> bytes:
     entries = []
     for path in files:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from h2gate.client import Client
+from h2gate.client import Client, Selection
 from h2gate.client.local import scan
-from h2gate.client.selection import Links, Selection
+from h2gate.client.selection import Links
 from h2gate.errors import ConfigError
 from tests.conftest import Serve
 
@@ -43,6 +43,7 @@ def tree(tmp_path: Path) -> Path:
         (("docs/", "/a.*"), ("*.txt",), {"a.jpg"}),
         ((), ("*.txt", "!a.txt"), set(FILES) - {"old/b.txt", "docs/e.txt"}),
         (("nothing",), (), set()),
+        (("old/**/*.jpg",), (), {"old/b.jpg", "old/temp/c.jpg"}),
     ],
 )
 def test_patterns_choose(tree: Path, include: tuple[str, ...], exclude: tuple[str, ...], expected: set[str]) -> None:
