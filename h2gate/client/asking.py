@@ -15,6 +15,7 @@ from h2gate.client.pacing import Pace
 from h2gate.client.selection import ALL, Selection
 from h2gate.client.transport import Transport
 from h2gate.errors import GateError, NotFound, from_code
+from h2gate.fields import integer
 
 _TIMEOUT = httpx.Timeout(connect=10, read=300, write=60, pool=None).as_dict()
 
@@ -51,7 +52,11 @@ class Asker:
         await self._transport.aclose()
 
     def request(self, method: str, url: str, headers: dict[str, str], **more: Any) -> httpx.Request:
-        extensions = {"timeout": _TIMEOUT, **more.pop("extensions", {})}
+        extensions = {
+            "timeout": _TIMEOUT,
+            **(self._pace.extensions if self._pace else {}),
+            **more.pop("extensions", {}),
+        }
         target = httpx.URL(url)
         fields = {"host": target.netloc.decode("ascii"), **self._headers, **headers}
         if self._pace is not None and "stream" in more:
@@ -60,10 +65,12 @@ class Asker:
 
     async def stream(self, request: httpx.Request) -> httpx.Response:
         """The answer's header section; the body is to be read and closed by the caller."""
+        paid = await self._pace.admitted(request) if self._pace is not None else 0
         response = await self._transport.handle_async_request(request)
         response.request = request
         if self._pace is not None:
-            response.stream = self._pace.limited(cast(httpx.AsyncByteStream, response.stream))
+            length = integer(response.headers.get("content-length")) if paid else None
+            response.stream = self._pace.limited(cast(httpx.AsyncByteStream, response.stream), paid, length)
         self.was_answered = True
         return response
 

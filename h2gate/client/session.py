@@ -68,6 +68,8 @@ class Client:
     ) -> None:
         if streams < 1 or connections < 1:
             raise ConfigError("streams and connections must be at least 1")
+        if limit_rate is not None and limit_rate < 1:
+            raise ConfigError("a rate is at least 1 byte per second")
         pace = Pace(limit_rate) if limit_rate is not None else None
         streams, window = pace.shares(streams) if pace is not None else (streams, STREAM_WINDOW)
         self.url = names.parse_url(url)
