@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 
 from h2gate.client.listener import Item
+
+MOMENT_SECONDS = 0.25
 
 
 class Feed:
@@ -17,8 +20,8 @@ class Feed:
         self._closed = closed
         self._stirred = asyncio.Event()
 
-    def add(self, item: Item) -> None:
-        self._items.append(item)
+    def add(self, *items: Item) -> None:
+        self._items.extend(items)
         self._stirred.set()
 
     def close(self) -> None:
@@ -36,11 +39,15 @@ class Feed:
         return self._items.popleft()
 
     async def several(self, n: int) -> list[Item]:
-        """The next `n`; fewer only when no more will come, none at the end."""
-        await self._until(n)
+        """The next `n`; fewer when no more came for a moment, none at the end."""
+        await self._until(1)
+        with suppress(TimeoutError):
+            await self._until(n, MOMENT_SECONDS)
         return [self._items.popleft() for _ in range(min(n, len(self._items)))]
 
-    async def _until(self, n: int) -> None:
+    async def _until(self, n: int, seconds: float | None = None) -> None:
+        """Raises `TimeoutError` when nothing came for so long."""
         while len(self._items) < n and not self._closed:
             self._stirred.clear()
-            await self._stirred.wait()
+            async with asyncio.timeout(seconds):
+                await self._stirred.wait()

@@ -13,7 +13,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
 import httpx
 
-from h2gate.client.exchange import PIECE
+from h2gate.client.exchange import PIECE as ANSWER_PIECE
+from h2gate.client.local import PIECE
 from h2gate.client.transport import STREAM_WINDOW
 
 EXPECTED = "h2gate.expected"
@@ -23,6 +24,7 @@ SLICE_SECONDS = 1 / 16
 MIN_SHARE = 16 << 10
 """Bytes per second of a file."""
 MIN_WINDOW = 16 << 10
+MIN_PIECE = 1 << 12
 MAX_SLICE = 1 << 18
 LATE_SECONDS = 0.05
 """What a loop that woke up late may catch up with."""
@@ -47,7 +49,9 @@ class Pace:
         """When all that was let through has had its time."""
         self._window = max(MIN_WINDOW, min(STREAM_WINDOW, self._rate // 4))
         self.slice_bytes = max(1, min(MAX_SLICE, int(bytes_per_second * SLICE_SECONDS)))
-        self.extensions = {PIECE: self.slice_bytes}
+        self.piece_bytes = max(MIN_PIECE, min(PIECE, self.slice_bytes))
+        """Of a file, to be read at once."""
+        self.extensions = {ANSWER_PIECE: self.slice_bytes}
         """Of every request."""
 
     def shares(self, streams: int) -> tuple[int, int]:

@@ -34,7 +34,6 @@ from h2gate.client.transport import STREAM_WINDOW, HttpVersion, Transport, tls_c
 from h2gate.errors import ConfigError, UnsupportedMediaType
 
 BUNDLES_AT_ONCE = 4
-MIN_PIECE = 1 << 12
 LOOKING_SECONDS = 1.0
 """How often it is told how many files were found, while that goes on."""
 
@@ -90,7 +89,7 @@ class Client:
             self._listener,
             Journal(journal),
             digest=digest and http != "1.1",
-            piece=PIECE if pace is None else max(MIN_PIECE, min(PIECE, pace.slice_bytes)),
+            piece=PIECE if pace is None else pace.piece_bytes,
         )
         self._bundler = Bundler(self._asker, self._listener) if bundles else None
 
@@ -151,8 +150,7 @@ class Client:
             (small if _is_small(item) else large).add(item)
 
         root = url[: url.rindex("/") + 1]
-        is_there = self._listener.is_there
-        await Comparison(self._asker, root, items, compare, send=send, is_there=is_there).run()
+        await Comparison(self._asker, root, items, compare, send=send, is_there=self._listener.is_there).run()
         large.close()
         small.close()
 
@@ -262,7 +260,7 @@ class Client:
         if self._bundler is None:
             return await self._each(feed, self._mover.put, 3 * self._streams)
         outcomes: list[Outcome] = []
-        again: list[Item] = []
+        again = Feed()
         places = asyncio.Semaphore(BUNDLES_AT_ONCE)
 
         async def one(bundle: Sequence[Item], bundler: Bundler) -> None:
@@ -270,24 +268,27 @@ class Client:
             try:
                 async for outcome in bundler.put(bundle):
                     if outcome.error is not None and outcome.error.retry:
-                        again.append(outcome.item)
+                        again.add(outcome.item)
                     else:
                         outcomes.append(outcome)
                         self._listener.finished(outcome)
             except UnsupportedMediaType:
-                again.extend(bundle)
+                again.add(*bundle)
             finally:
                 self._patience.in_flight -= 1
                 places.release()
 
         async with asyncio.TaskGroup() as group:
-            while bundle := await feed.several(MAX_FILES):
-                if len(bundle) < FEW:
-                    again += bundle
-                else:
-                    await places.acquire()
-                    group.create_task(one(bundle, self._bundler))
-        return outcomes + await self._run(again, self._mover.put)
+            alone = group.create_task(self._each(again, self._mover.put, 3 * self._streams))
+            async with asyncio.TaskGroup() as bundles:
+                while bundle := await feed.several(MAX_FILES):
+                    if len(bundle) < FEW:
+                        again.add(*bundle)
+                    else:
+                        await places.acquire()
+                        bundles.create_task(one(bundle, self._bundler))
+            again.close()
+        return outcomes + alone.result()
 
     def _begin(self, bundle: Sequence[Item]) -> None:
         self._patience.begin()
