@@ -8,14 +8,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Sequence
-from functools import wraps
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import get_completion_class
 
-from h2gate import config
+from h2gate import config, options
 from h2gate.errors import ConfigError, GateError, NotFound
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True}
@@ -31,6 +31,7 @@ def cli() -> None:
     h2gate put photos/ https://HOST:8443/           send a folder
     h2gate ls https://HOST:8443/files/photos/       look
     h2gate get https://HOST:8443/files/photos/ .    fetch it back
+    h2gate status https://HOST:8443/                what is under way
     h2gate demo                                     see it work, in under a minute
 
     \b
@@ -42,7 +43,7 @@ def cli() -> None:
 def main() -> None:
     """The console script."""
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(prog_name="h2gate", standalone_mode=False)
     except click.exceptions.Abort:
         click.echo("h2gate: interrupted", err=True)
         code = 130
@@ -75,80 +76,67 @@ def _refused(error: GateError) -> bool:
     return "seen" in error.members and 400 <= error.status < 500 and not error.retry
 
 
-# -- options that put, get, ls and rm share
-
-
-def _remote(command: Callable[..., int]) -> Callable[..., int]:
-    options = [
-        click.option("--ca", type=click.Path(path_type=Path), multiple=True, metavar="FILE",
-                     help="Authorities to trust beside the system's (PEM). Without it, certs/ca.pem if it is there."),
-        click.option("--insecure", is_flag=True, help="Believe any certificate. For tests only."),
-        click.option("--http", type=click.Choice(["auto", "1.1", "2"]), default="auto", help="HTTP version."),
-        click.option("--streams", type=click.IntRange(1, 1024), default=32, metavar="N",
-                     help="Files at once (files up to 64 KiB: three times as many)."),
-        click.option("--connections", type=click.IntRange(1, 64), default=1, metavar="N", help="Connections."),
-        click.option("--retries", type=click.IntRange(0), default=8, metavar="N",
-                     help="Tries in a row that do not get on, before a file is given up."),
-        click.option("--digest/--no-digest", default=True, help="Send SHA-256 behind large files (as a trailer)."),
-        click.option("--json", "as_json", is_flag=True, help="One JSON object a line for each file, then a summary."),
-        click.option("-q", "--quiet", is_flag=True, help="Say nothing but failures."),
-    ]  # fmt: skip
-    for option in reversed(options):
-        command = option(command)
-
-    @wraps(command)
-    def checked(*args: Any, **kwargs: Any) -> int:
-        if kwargs["insecure"]:
-            click.secho("h2gate: --insecure: anybody on the way can read and change what is sent", fg="red", err=True)
-        if not kwargs["ca"] and Path("certs/ca.pem").is_file():
-            kwargs["ca"] = (Path("certs/ca.pem"),)
-        return command(*args, **kwargs)
-
-    return checked
-
-
-def _transfer(verb: str, url: str, options: dict[str, Any], *args: Any, **kwargs: Any) -> int:
-    """`Client.verb(*args, **kwargs)`, shown while it runs."""
-    from h2gate.client import commands  # noqa: PLC0415 - a server does not need what a client needs, nor its memory
-
-    errors, total = commands.transfer(verb, url, options, *args, **kwargs)
-    return exit_code(errors, total)
-
-
 # -- put, get, ls, rm
 
 
+def _transfer(verb: str, url: str, given: dict[str, Any], *args: Any, **kwargs: Any) -> int:
+    """`Client.verb(*args, **kwargs)`, shown while it runs."""
+    from h2gate.client import commands  # noqa: PLC0415 - a server does not need what a client needs, nor its memory
+
+    errors, total = commands.transfer(verb, url, given, *args, **kwargs)
+    return exit_code(errors, total)
+
+
+def _selection(given: dict[str, Any]) -> Any:
+    from h2gate.client.selection import Selection  # noqa: PLC0415
+
+    return Selection(given.pop("include"), given.pop("exclude"), given.pop("links", "skip"))
+
+
 @cli.command()
-@click.argument("paths", nargs=-1, required=True, metavar="PATH…")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH…", type=click.Path(allow_dash=True))
 @click.argument("url")
+@options.moving
+@options.comparing
 @click.option(
     "--compress",
     type=click.Choice(["auto", "zstd", "gzip", "none"]),
     default="none",
     help="Content coding for files that shrink by it, where the gateway takes it; auto: the best one.",
 )
-@_remote
-def put(paths: tuple[str, ...], url: str, **options: Any) -> int:
-    """Send files and folders to URL.
+@click.option(
+    "--links",
+    type=click.Choice(["skip", "follow"]),
+    default="skip",
+    help="What becomes of symbolic links below a folder.",
+)
+@options.remote
+def put(paths: tuple[str, ...], url: str, compare: str, dry_run: bool, **given: Any) -> int:
+    """Send files and folders to URL; what the gateway has already is not sent again, and nothing is ever deleted.
 
     A URL that ends in / is a folder; any other names the one file that is sent. A folder PATH is sent under its own
     name, as cp -r does ("." has none: its files go straight into URL). A URL without a path means /files/. Every file
-    is hashed while it is sent, and the gateway compares. Links and special files inside folders are skipped.
+    is hashed while it is sent, and the gateway compares. Special files inside folders are skipped.
+
+    A file is there already if one of the same size is, with the same time (to the second) or else the same SHA-256.
 
     \b
     h2gate put a.bin https://host:8443/files/            as files/a.bin
     h2gate put a.bin https://host:8443/files/b.bin       as files/b.bin
     h2gate put photos notes.txt https://host:8443/       as files/photos/… and files/notes.txt
     h2gate put . https://host:8443/files/backup/         what is here, as files/backup/…
+    h2gate put -n --exclude '*.tmp' --exclude .git/ . https://host:8443/files/backup/
+    h2gate put --limit-rate 2M photos https://host:8443/
     tar c . | h2gate put - https://host:8443/files/all.tar
     """
-    return _transfer("put", url, options, paths)
+    return _transfer("put", url, given, paths, compare=compare, dry_run=dry_run, selection=_selection(given))
 
 
 @cli.command()
-@click.argument("args", nargs=-1, required=True, metavar="URL… [DIR|FILE]")
-@_remote
-def get(args: tuple[str, ...], **options: Any) -> int:
+@click.argument("args", nargs=-1, required=True, metavar="URL… [DIR|FILE]", type=click.Path(allow_dash=True))
+@options.moving
+@options.remote
+def get(args: tuple[str, ...], dry_run: bool, **given: Any) -> int:
     """Fetch files, and folders (URLs that end in /) with everything below, into DIR (default: here) or as FILE.
 
     A file appears under its name once it is whole and its digest is right. A last argument of - is standard output.
@@ -157,18 +145,19 @@ def get(args: tuple[str, ...], **options: Any) -> int:
     h2gate get https://host:8443/files/a.bin             as ./a.bin
     h2gate get https://host:8443/files/a.bin b.bin       as ./b.bin
     h2gate get https://host:8443/files/photos/ /tmp/     as /tmp/photos/…
+    h2gate get --include '*.jpg' https://host:8443/files/photos/ /tmp/
     h2gate get https://host:8443/files/all.tar - | tar x
     """
     urls, target = (args, ".") if "://" in args[-1] else (args[:-1], args[-1])
     if not urls:
         raise click.UsageError("Name at least one URL.")
-    return _transfer("get", urls[0], options, urls, target)
+    return _transfer("get", urls[0], given, urls, target, dry_run=dry_run, selection=_selection(given))
 
 
 @cli.command()
 @click.argument("url")
-@_remote
-def ls(url: str, **options: Any) -> int:
+@options.remote
+def ls(url: str, **given: Any) -> int:
     """List a folder, or the one file that URL names.
 
     \b
@@ -178,8 +167,8 @@ def ls(url: str, **options: Any) -> int:
 
     from h2gate.client import commands  # noqa: PLC0415
 
-    for entry in commands.listing(url, options):
-        if options["as_json"]:
+    for entry in commands.listing(url, given):
+        if given["as_json"]:
             click.echo(json.dumps(dataclasses.asdict(entry)))
         else:
             name = entry.name + ("/" if entry.type == "directory" else "")
@@ -190,55 +179,60 @@ def ls(url: str, **options: Any) -> int:
 @cli.command()
 @click.argument("urls", nargs=-1, required=True, metavar="URL…")
 @click.option("-r", "--recursive", is_flag=True, help="Also every file below URLs that end in /.")
-@_remote
-def rm(urls: tuple[str, ...], recursive: bool, **options: Any) -> int:
+@options.remote
+def rm(urls: tuple[str, ...], recursive: bool, **given: Any) -> int:
     """Delete files.
 
     \b
     h2gate rm https://host:8443/files/a.bin
     h2gate rm -r https://host:8443/files/photos/
     """
-    return _transfer("rm", urls[0], options, urls, recursive=recursive)
+    return _transfer("rm", urls[0], given, urls, recursive=recursive)
+
+
+@cli.command()
+@click.argument("url", required=False)
+@options.remote
+def status(url: str | None, **given: Any) -> int:
+    """Show your resumable uploads at the gateway of URL, the last changed first; without URL, what put and get began
+    here and can go on with.
+
+    \b
+    h2gate status https://host:8443/
+    h2gate status --json https://host:8443/ | jq 'select(.complete | not)'
+    h2gate status
+    """
+    from h2gate.client import status as shown  # noqa: PLC0415
+    from h2gate.client.commands import uploads  # noqa: PLC0415
+
+    rows = uploads(url, given) if url else shown.remembered()
+    lines = map(json.dumps, rows) if given["as_json"] else shown.table(rows, of_gateway=bool(url))
+    for line in lines:
+        click.echo(line)
+    return 0
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> int:
+    """Print a script that makes a shell complete h2gate's commands, options and paths.
+
+    \b
+    bash:  source <(h2gate completion bash)            in ~/.bashrc
+    zsh:   source <(h2gate completion zsh)             in ~/.zshrc
+    fish:  h2gate completion fish | source             in ~/.config/fish/config.fish
+    """
+    found = get_completion_class(shell)
+    assert found is not None
+    click.echo(found(cli, {}, "h2gate", "_H2GATE_COMPLETE").source())
+    return 0
 
 
 # -- serve, certs, demo
 
 
-def _settings(command: Callable[..., int]) -> Callable[..., int]:
-    """A flag for every field of `config.Settings`."""
-    for spec in reversed(dataclasses.fields(config.Settings)):
-        default = spec.default_factory() if spec.default is dataclasses.MISSING else spec.default
-        flag, kind = "--" + spec.name.replace("_", "-"), str(spec.type)
-        meaning = spec.metadata["meaning"] + _told(default, spec.metadata)
-        more: dict[str, Any] = {"help": meaning, "default": None, "show_default": False}
-        if kind == "bool":
-            flag += f"/--no-{flag[2:]}"
-        else:
-            more |= {"type": str, "multiple": kind.startswith("tuple"), "metavar": _metavar(kind, spec.metadata)}
-        command = click.option(flag, spec.name, **more)(command)
-    return command
-
-
-def _told(default: Any, metadata: Any) -> str:
-    """The default as a person writes it."""
-    if default in (None, ()):
-        return ""
-    if metadata.get("unit") == "bytes":
-        for unit, size in (("G", config.GIB), ("M", config.MIB), ("K", config.KIB)):
-            if default and default % size == 0:
-                return f"  [default: {default // size}{unit}]"
-    words = ", ".join(default) if isinstance(default, tuple) else default
-    return f"  [default: { ({True: 'yes', False: 'no'}[words] if isinstance(words, bool) else words) }]"
-
-
-def _metavar(kind: str, metadata: Any) -> str:
-    if metadata.get("unit") == "bytes":
-        return "BYTES"
-    return {"int": "N", "float": "SECONDS", "Path": "PATH", "Path | None": "PATH"}.get(kind, "TEXT")
-
-
 @cli.command()
-@_settings
+@options.settings
 @click.option("--config", "file", type=click.Path(path_type=Path), metavar="FILE", help="Settings in TOML.")
 def serve(file: Path | None, **flags: Any) -> int:
     """Run a gateway. Every setting is also H2GATE_NAME in the environment, or a line of the --config file.

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
+from urllib.parse import urljoin
 
 import httpx
 
 from h2gate.client import names
 from h2gate.client.failures import from_httpx
+from h2gate.client.pacing import Pace
+from h2gate.client.selection import ALL, Selection
 from h2gate.client.transport import Transport
 from h2gate.errors import GateError, NotFound, from_code
+from h2gate.fields import integer
 
 _TIMEOUT = httpx.Timeout(connect=10, read=300, write=60, pool=None).as_dict()
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A line of a listing; `size` in bytes, `modified` as RFC 3339 text."""
+    """A line of a listing; `size` in bytes, `modified` as RFC 3339 text (of one file alone an HTTP-date)."""
 
     name: str
     type: str
@@ -26,6 +30,7 @@ class Entry:
     size: int | None = None
     modified: str = ""
     etag: str = ""
+    repr_digest: str = ""
 
 
 class Asker:
@@ -35,8 +40,10 @@ class Asker:
     of a small upload, and has nothing to do here.
     """
 
-    def __init__(self, transport: Transport, headers: Mapping[str, str]) -> None:
+    def __init__(self, transport: Transport, headers: Mapping[str, str], pace: Pace | None = None) -> None:
+        """`pace` limits the bodies of requests and answers together."""
         self._transport = transport
+        self._pace = pace
         self._headers = {"user-agent": "h2gate", **headers}
         self.was_answered = False
         """There was somebody at the other end, at least once."""
@@ -45,15 +52,25 @@ class Asker:
         await self._transport.aclose()
 
     def request(self, method: str, url: str, headers: dict[str, str], **more: Any) -> httpx.Request:
-        extensions = {"timeout": _TIMEOUT, **more.pop("extensions", {})}
+        extensions = {
+            "timeout": _TIMEOUT,
+            **(self._pace.extensions if self._pace else {}),
+            **more.pop("extensions", {}),
+        }
         target = httpx.URL(url)
         fields = {"host": target.netloc.decode("ascii"), **self._headers, **headers}
+        if self._pace is not None and "stream" in more:
+            more["stream"] = self._pace.limited(more["stream"])
         return httpx.Request(method, target, headers=fields, extensions=extensions, **more)
 
     async def stream(self, request: httpx.Request) -> httpx.Response:
         """The answer's header section; the body is to be read and closed by the caller."""
+        paid = await self._pace.admitted(request) if self._pace is not None else 0
         response = await self._transport.handle_async_request(request)
         response.request = request
+        if self._pace is not None:
+            length = integer(response.headers.get("content-length")) if paid else None
+            response.stream = self._pace.limited(cast(httpx.AsyncByteStream, response.stream), paid, length)
         self.was_answered = True
         return response
 
@@ -85,19 +102,30 @@ class Asker:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise GateError(f"{url}: the answer is not a listing") from error
 
-    async def walk(self, url: str) -> AsyncIterator[Entry]:
+    async def uploads(self, url: str) -> list[dict[str, Any]]:
+        """The resumable uploads of who asks, at the gateway that `url` is of. Raises `GateError`."""
+        response = await self.ask("GET", urljoin(url, "/uploads/"), {"accept": "application/json"})
+        try:
+            return [dict(each) for each in response.json()["uploads"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise GateError(f"{url}: the answer is not a list of uploads") from error
+
+    async def walk(self, url: str, selection: Selection = ALL, within: str = "") -> AsyncIterator[Entry]:
+        """The files below a folder that `selection` takes; `within` is the folder's name below where it began."""
         for entry in await self.ls(url):
-            if entry.type == "directory":
-                async for each in self.walk(entry.url + "/"):
+            name = within + entry.name
+            if entry.type != "directory":
+                if selection.takes(name):
+                    yield entry
+            elif selection.enters(name):
+                async for each in self.walk(entry.url + "/", selection, name + "/"):
                     yield each
-            else:
-                yield entry
 
     async def head(self, url: str) -> Entry:
         fields = (await self.ask("HEAD", url, {})).headers
         size = fields.get("content-length")
-        modified = fields.get("last-modified", "")
-        return Entry(names.last_name(url), "file", url, int(size) if size else None, modified, fields.get("etag", ""))
+        told = (fields.get(name, "") for name in ("last-modified", "etag", "repr-digest"))
+        return Entry(names.last_name(url), "file", url, int(size) if size else None, *told)
 
 
 def refusal(response: httpx.Response) -> GateError:
@@ -127,4 +155,5 @@ def _entry(folder: str, described: dict[str, Any]) -> Entry:
         int(size) if size is not None else None,
         str(described.get("modified", "")),
         str(described.get("etag", "")),
+        str(described.get("repr_digest") or ""),
     )

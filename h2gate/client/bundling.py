@@ -34,11 +34,6 @@ _READ_AT_ONCE = 64
 ANSWER_TYPE = "application/x-ndjson"
 
 
-def split(items: Sequence[Item]) -> list[list[Item]]:
-    """Bundles of files that go below one folder each, in the order they came."""
-    return [list(items[start : start + MAX_FILES]) for start in range(0, len(items), MAX_FILES)]
-
-
 class Bundler:
     """`put` sends the files of one bundle."""
 

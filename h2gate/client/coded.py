@@ -111,7 +111,7 @@ class CodedSource:
         """What is sent from the beginning of a section on; remembers the sections that it comes by."""
         encoder = ENCODERS[self.coding]()
         coded, plain = section.coded, section.plain
-        async with aclosing(self.plain.pieces(plain)) as pieces:
+        async with aclosing(self.plain.pieces(plain, PIECE)) as pieces:
             async for piece in pieces:
                 plain += len(piece)
                 is_end = plain % SECTION == 0 or plain == self.plain.n_bytes

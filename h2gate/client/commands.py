@@ -26,6 +26,8 @@ async def _transfer(
 ) -> tuple[list[GateError], int]:
     more = _meant(options, "streams", "connections", "digest", "retries") | {"journal": state_folder()}
     more |= {"compress": options["compress"]} if "compress" in options else {}
+    more |= {"limit_rate": options.get("limit_rate")}
+    shown.dry_run = bool(kwargs.get("dry_run"))
     with shown:
         async with Client(url, listener=shown, **more) as gate:
             shown.at_work = gate.at_work
@@ -39,6 +41,16 @@ def listing(url: str, options: dict[str, Any]) -> list[Entry]:
     async def ask() -> list[Entry]:
         async with Client(url, **_meant(options)) as gate:
             return await gate.ls()
+
+    return on_loop(ask())
+
+
+def uploads(url: str, options: dict[str, Any]) -> list[dict[str, Any]]:
+    """One's own uploads at a gateway. Raises `GateError`."""
+
+    async def ask() -> list[dict[str, Any]]:
+        async with Client(url, **_meant(options)) as gate:
+            return await gate.uploads()
 
     return on_loop(ask())
 

@@ -12,19 +12,13 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 
-from rich.console import Console
 from rich.filesize import decimal
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.progress import TransferSpeedColumn as SpeedColumn
 
 from h2gate.client.listener import Item, Listener, Outcome
 from h2gate.errors import GateError
 
 FEW = 20
 """Up to so many files each gets a line of its own when there is no terminal."""
-
-BARS = 8
-"""Files with a bar of their own on a terminal."""
 
 NAMED = 20
 """Failures told one by one; the rest is counted."""
@@ -41,9 +35,13 @@ class Display(Listener, AbstractContextManager["Display"]):
         self.at_work: Callable[[], str] = str
         """Says what the transfer is doing, e.g. how many streams are open."""
         self.n_bytes = 0
+        self.dry_run = False
+        """Nothing is moved, so all that would be is told."""
         self._quiet = quiet
         self._planned = 0
-        self._failed = self._left = 0
+        self._failed = self._left = self._there = 0
+        self._dry: list[Item] = []
+        """What would move, where nothing does."""
         self._start = time.monotonic()
 
     @property
@@ -59,6 +57,18 @@ class Display(Listener, AbstractContextManager["Display"]):
 
     def planned(self, items: Sequence[Item]) -> None:
         self._planned += len(items)
+
+    def is_there(self, item: Item) -> None:
+        self._there += 1
+        self._planned -= 1
+        if self.dry_run and not self._quiet:
+            self.say(f"there already {item.name}")
+
+    def would_move(self, item: Item) -> None:
+        self._dry.append(item)
+        if not self._quiet:
+            size = f"  {decimal(item.size)}" if item.size is not None else ""
+            self.say(f"would {self.verb} {item.name}{size}")
 
     def skipped(self, name: str, why: str) -> None:
         if not self._quiet:
@@ -86,14 +96,17 @@ class Display(Listener, AbstractContextManager["Display"]):
     def summary(self) -> str:
         done, failed = len(self.outcomes) - len(self.errors), len(self.errors)
         rate = decimal(int(self.n_bytes / max(self.seconds, 1e-6)))
-        text = f"{done} {'file' if done == 1 else 'files'}, {decimal(self.n_bytes)} in {self.seconds:.1f} s, {rate}/s"
+        text = f"{n_files(done)}, {decimal(self.n_bytes)} in {self.seconds:.1f} s, {rate}/s"
+        if self.dry_run:
+            text = f"would {self.verb} {n_files(len(self._dry))}, {decimal(sum(item.size or 0 for item in self._dry))}"
+        text += f", {self._there:,} {'was' if self._there == 1 else 'were'} there already" if self._there else ""
         return f"{text}, {failed} failed" if failed else text
 
     def end(self) -> None:
         """The last lines; not called when the transfer was interrupted."""
         if self._failed > NAMED:
             self.say(f"failed  {self._failed - NAMED} more; --json names them all")
-        if not self._quiet and self.outcomes:
+        if not self._quiet and (self.outcomes or self._there or self.dry_run):
             self.say(self.summary())
 
     def __exit__(
@@ -102,7 +115,7 @@ class Display(Listener, AbstractContextManager["Display"]):
         if kind is None:
             self.end()
         if self._left and not self._quiet:
-            files = f"{self._left} files" if self._left > 1 else "the file"
+            files = n_files(self._left) if self._left > 1 else "the file"
             self.say(f"the same command goes on where {files} broke off")
 
 
@@ -123,6 +136,12 @@ class Lines(Display):
             self.say(
                 f"{len(self.outcomes)} of {self._planned} files, {decimal(self._moved)}, {rate}/s, {self.at_work()}"
             )
+
+    def looking(self, n: int) -> None:
+        now = time.monotonic()
+        if now - self._said >= LINE_SECONDS:
+            self._said = now
+            self.say(f"looking: {n_files(n)} so far")
 
     def resumed(self, item: Item, at: int) -> None:
         if at and self._planned <= FEW:
@@ -147,81 +166,24 @@ class Json(Display):
         self.n_bytes += outcome.n_bytes
         print(json.dumps(_described(self.verb, outcome)), flush=True)
 
+    def is_there(self, item: Item) -> None:
+        super().is_there(item)
+        told = {"verb": self.verb, "name": item.name, "url": item.url, "skipped": "is there already"}
+        print(json.dumps(told), flush=True)
+
+    def would_move(self, item: Item) -> None:
+        super().would_move(item)
+        told = {"verb": self.verb, "name": item.name, "url": item.url, "bytes": item.size, "dry_run": True}
+        print(json.dumps(told), flush=True)
+
     def skipped(self, name: str, why: str) -> None:
         print(json.dumps({"verb": self.verb, "name": name, "skipped": why}), flush=True)
 
     def end(self) -> None:
         failed = len(self.errors)
         counts = {"done": len(self.outcomes) - failed, "failed": failed, "bytes": self.n_bytes, "left": self._left}
+        counts |= {"there": self._there} | ({"would": len(self._dry)} if self.dry_run else {})
         print(json.dumps({"summary": True, "verb": self.verb, **counts, "seconds": round(self.seconds, 3)}), flush=True)
-
-
-class Bars(Display):
-    """A bar for the whole and one for each of the first files in flight."""
-
-    def __init__(self, verb: str) -> None:
-        super().__init__(verb)
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=20),
-            DownloadColumn(),
-            SpeedColumn(),
-            TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[note]}", markup=False),
-            console=Console(stderr=True),
-            transient=True,
-        )
-        self._total = self._progress.add_task(verb, total=None, note="")
-        self._bars: dict[Item, TaskID] = {}
-        self._attempt: dict[Item, int] = {}
-
-    def __enter__(self) -> Bars:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-        super().__exit__(kind, error, trace)
-
-    def say(self, line: str) -> None:
-        self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-    def planned(self, items: Sequence[Item]) -> None:
-        super().planned(items)
-        sizes = [item.size for item in items]
-        total = sum(size for size in sizes if size is not None) if None not in sizes else None
-        self._progress.update(self._total, total=total)
-
-    def started(self, item: Item) -> None:
-        self._attempt[item] = 0
-        if len(self._bars) < BARS and (item.size is None or item.size > 1 << 20):
-            name = item.name if len(item.name) <= 32 else "…" + item.name[-31:]
-            self._bars[item] = self._progress.add_task(name, total=item.size, note="")
-
-    def moved(self, item: Item, n_bytes: int) -> None:
-        self._attempt[item] += n_bytes
-        if item in self._bars:
-            self._progress.advance(self._bars[item], n_bytes)
-        self._progress.update(self._total, advance=n_bytes, note=self._note())
-
-    def resumed(self, item: Item, at: int) -> None:
-        self._progress.advance(self._total, at - self._attempt[item])
-        self._attempt[item] = at
-        if item in self._bars:
-            self._progress.update(self._bars[item], completed=at)
-
-    def finished(self, outcome: Outcome) -> None:
-        super().finished(outcome)
-        self._attempt.pop(outcome.item, None)
-        bar = self._bars.pop(outcome.item, None)
-        if bar is not None:
-            self._progress.remove_task(bar)
-        self._progress.update(self._total, note=self._note())
-
-    def _note(self) -> str:
-        return f"{len(self.outcomes)}/{self._planned} files, {self.at_work()}"
 
 
 def display(verb: str, *, as_json: bool, quiet: bool) -> Display:
@@ -230,7 +192,15 @@ def display(verb: str, *, as_json: bool, quiet: bool) -> Display:
         return Json(verb)
     if quiet:
         return Display(verb, quiet=True)
-    return Bars(verb) if sys.stderr.isatty() else Lines(verb)
+    if not sys.stderr.isatty():
+        return Lines(verb)
+    from h2gate.client.bars import Bars  # noqa: PLC0415 - a script need not wait for what draws
+
+    return Bars(verb)
+
+
+def n_files(n: int) -> str:
+    return f"{n:,} {'file' if n == 1 else 'files'}"
 
 
 def _described(verb: str, outcome: Outcome) -> dict[str, object]:

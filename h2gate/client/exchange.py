@@ -26,6 +26,9 @@ when the body has been read."""
 INFORMATIONAL = "h2gate.informational"
 """Request extension: a callable that gets `(status, headers)` of every 1xx answer."""
 
+PIECE = "h2gate.piece"
+"""Request extension: so many bytes of the answer at most are handed on, and credited, at once."""
+
 _HOP_BY_HOP = {b"host", b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"te"}
 """What HTTP/2 has no use for (RFC 9113 section 8.2.2)."""
 
@@ -79,7 +82,7 @@ class Exchange:
         return httpx.Response(
             status,
             headers=fields,
-            stream=Body(self, stream, self._bounds.read),
+            stream=Body(self, stream, self._bounds.read, self._request.extensions.get(PIECE)),
             extensions={"http_version": b"HTTP/2", TRAILERS: stream.trailers, "stream_id": stream.id},
         )
 
@@ -166,13 +169,14 @@ class Exchange:
 class Body(httpx.AsyncByteStream):
     """The response's body, as it comes; taking a piece gives its credit back."""
 
-    def __init__(self, exchange: Exchange, stream: Stream, read_seconds: float | None) -> None:
+    def __init__(self, exchange: Exchange, stream: Stream, read_seconds: float | None, most: int | None = None) -> None:
+        self._most = most
         self._exchange = exchange
         self._stream = stream
         self._read_seconds = read_seconds
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        while (data := await self._stream.read(self._read_seconds)) is not None:
+        while (data := await self._stream.read(self._read_seconds, self._most)) is not None:
             yield data
 
     async def aclose(self) -> None:

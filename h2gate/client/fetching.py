@@ -12,6 +12,7 @@ from h2gate.client.failures import LocalFile
 from h2gate.client.journal import KEEP_SECONDS, Claim
 from h2gate.client.listener import Item, Listener, Outcome
 from h2gate.client.local import PIECE, in_thread, local_failure
+from h2gate.client.pacing import EXPECTED
 from h2gate.client.sink import FileSink, Sink, StandardOutput
 from h2gate.errors import DigestMismatch, RangeNotSatisfiable
 from h2gate.fields import digests, parse_date
@@ -41,7 +42,9 @@ class Fetching:
         sink = self._sink = self._sink or await self._begun()
         if sink.n_bytes and not self._etag:
             await self._restart(sink)
-        response = await self._asker.stream(self._asker.request("GET", self.item.url, self._fields(sink)))
+        left = {EXPECTED: self.item.size - sink.n_bytes if self.item.size is not None else None}
+        request = self._asker.request("GET", self.item.url, self._fields(sink), extensions=left)
+        response = await self._asker.stream(request)
         try:
             await self._check(response, sink)
             await self._remember(response, sink)

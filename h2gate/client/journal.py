@@ -160,5 +160,6 @@ else:
 def entries(folder: Path) -> Iterator[Entry]:
     """All that is remembered; for who looks on."""
     for file in sorted((folder / "moving").glob("*.json")):
-        if entry := _parsed(file.read_bytes()):
-            yield entry
+        with contextlib.suppress(FileNotFoundError):  # what moves it may be done just now
+            if entry := _parsed(file.read_bytes()):
+                yield entry

@@ -37,11 +37,20 @@ class Outcome:
 class Listener:
     """Deaf; a subclass overrides what it wants to hear. Called on the event loop: be quick."""
 
+    def looking(self, n: int) -> None:
+        """So many files were found so far; told now and then while it takes long."""
+
     def planned(self, items: Sequence[Item]) -> None:
         """These are going to move."""
 
     def skipped(self, name: str, why: str) -> None:
         """This will not be moved, and that is no failure."""
+
+    def is_there(self, item: Item) -> None:
+        """It was planned, but the gateway has it already: it will not be sent."""
+
+    def would_move(self, item: Item) -> None:
+        """It would be moved, if this were not only asked."""
 
     def started(self, item: Item) -> None:
         """Its first attempt begins."""

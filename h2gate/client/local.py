@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from h2gate.client.failures import FileChanged, LocalFile
+from h2gate.client.selection import ALL, Selection
 
 PIECE = 1 << 19
 """Bytes read or written in one job of a thread."""
@@ -33,39 +34,78 @@ async def in_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwar
     return job.result()
 
 
-def scan(path: Path, skipped: Callable[[str, str], None]) -> Iterator[tuple[Path, int]]:
-    """`path` if it is a file, else the files below it in order, with their sizes. Links and special files are skipped.
+def scan(path: Path, skipped: Callable[[str, str], None], selection: Selection = ALL) -> Iterator[tuple[Path, int]]:
+    """`path` if it is a file, else the files below it in order, with their sizes; of all, what `selection` takes.
 
-    Only a link that is `path` itself is followed. Raises `LocalFile` when `path` cannot be looked at.
+    Special files are skipped, and so are links, but for one that is `path` itself, unless they are to be followed.
+    Raises `LocalFile` when `path` cannot be looked at.
     """
     try:
         status = path.stat()
         if stat.S_ISREG(status.st_mode):
-            yield path, status.st_size
+            if selection.takes(path.name):
+                yield path, status.st_size
         elif stat.S_ISDIR(status.st_mode):
-            yield from _below(path, skipped)
+            yield from _Walk(skipped, selection).below(path, "", (_identity(status),))
         else:
             raise LocalFile(f"{path}: neither a file nor a folder")
     except OSError as error:
         raise local_failure(path, error) from error
 
 
-def _below(folder: Path, skipped: Callable[[str, str], None]) -> Iterator[tuple[Path, int]]:
-    with os.scandir(folder) as found:
-        entries = sorted(found, key=lambda entry: entry.name)
-    for entry in entries:
-        path = folder / entry.name
-        if entry.is_symlink():
-            skipped(str(path), "a symbolic link")
-        elif entry.is_dir():
+class _Walk:
+    """Down a tree. `within` is the name below its top, `above` are the folders on the way down: a link to one of them
+    would lead round and round."""
+
+    def __init__(self, skipped: Callable[[str, str], None], selection: Selection) -> None:
+        self._skipped = skipped
+        self._selection = selection
+
+    def below(self, folder: Path, within: str, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[Path, int]]:
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+        for entry in entries:
+            path = folder / entry.name
             try:
-                yield from _below(path, skipped)
+                yield from self._entry(entry, path, within + entry.name, above)
             except OSError as error:
-                skipped(str(path), error.strerror or str(error))
-        elif entry.is_file():
-            yield path, entry.stat().st_size
+                self._skipped(str(path), error.strerror or str(error))
+
+    def _entry(
+        self, entry: os.DirEntry[str], path: Path, within: str, above: tuple[tuple[int, int], ...]
+    ) -> Iterator[tuple[Path, int]]:
+        is_link = entry.is_symlink()
+        if is_link and self._selection.links == "skip":
+            if self._selection.takes(within):
+                self._skipped(str(path), "a symbolic link")
+            return
+        if is_link and not path.exists():
+            if self._selection.takes(within):
+                self._skipped(str(path), "a link that leads nowhere")
+            return
+        status = entry.stat()
+        if stat.S_ISDIR(status.st_mode):
+            yield from self._folder(path, within, _identity(status), above)
+        elif not self._selection.takes(within):
+            return
+        elif stat.S_ISREG(status.st_mode):
+            yield path, status.st_size
         else:
-            skipped(str(path), "not a regular file")
+            self._skipped(str(path), "not a regular file")
+
+    def _folder(
+        self, path: Path, within: str, here: tuple[int, int], above: tuple[tuple[int, int], ...]
+    ) -> Iterator[tuple[Path, int]]:
+        if not self._selection.enters(within):
+            return
+        if here in above:
+            self._skipped(str(path), "a link to a folder that it is in: following it would never end")
+            return
+        yield from self.below(path, within + "/", (*above, here))
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def local_failure(path: Path | str, error: OSError) -> LocalFile:
@@ -73,13 +113,14 @@ def local_failure(path: Path | str, error: OSError) -> LocalFile:
 
 
 def read_small(path: Path) -> tuple[bytes, os.stat_result]:
-    """A whole file that is known to be small, and what it was. Raises `LocalFile`, `FileChanged`."""
+    """A whole small file as it was at one moment, and what tells which. Raises `LocalFile`, `FileChanged`."""
     try:
         with path.open("rb", buffering=0) as file:
             before = os.fstat(file.fileno())
             data = file.read(before.st_size + 1) or b""
+            after = os.fstat(file.fileno())
     except OSError as error:
         raise local_failure(path, error) from error
-    if len(data) != before.st_size:
+    if len(data) != before.st_size or (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
         raise FileChanged(f"{path}: changed while it was sent")
     return data, before

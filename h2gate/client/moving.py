@@ -15,7 +15,7 @@ from h2gate.client.failures import LocalFile
 from h2gate.client.fetching import RESUMABLE_BYTES, Fetching
 from h2gate.client.journal import Claim, Journal
 from h2gate.client.listener import Item, Listener, Outcome
-from h2gate.client.local import read_small
+from h2gate.client.local import PIECE, read_small
 from h2gate.client.retrying import Move, Once
 from h2gate.client.sending import Sending
 from h2gate.client.source import FileSource, Source
@@ -32,9 +32,18 @@ class Mover:
     """`put`, `get` and `delete` begin a move."""
 
     def __init__(
-        self, asker: Asker, listener: Listener, journal: Journal, compression: Compression, *, digest: bool = True
+        self,
+        asker: Asker,
+        listener: Listener,
+        journal: Journal,
+        compression: Compression,
+        *,
+        digest: bool = True,
+        piece: int = PIECE,
     ) -> None:
-        """Without `digest` none is sent: there are servers that end a connection over trailers."""
+        """Without `digest` none is sent: there are servers that end a connection over trailers. `piece`: bytes that are
+        read at once of a large file."""
+        self._piece = piece
         self._digest = digest
         self._compression = compression
         self._asker = asker
@@ -54,7 +63,7 @@ class Mover:
             return Once(item, self._put_small)
         resumable = item.size >= RESUMABLE_BYTES
         claim = self._claim("put", item, item.local) if resumable else None
-        source = FileSource(item.local, item.size, self._progress(item))
+        source = FileSource(item.local, item.size, self._progress(item), self._piece)
         sending = self._sending(item, source, claim, self._compression)
         return sending if resumable else sending.whole()
 

@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit
 from h2gate.client.failures import LocalFile
 from h2gate.client.listener import Item
 from h2gate.client.local import scan
+from h2gate.client.selection import ALL, Selection
 from h2gate.errors import ConfigError
 
 STANDARD = "-"
@@ -71,7 +72,9 @@ def safe_name(name: str) -> str:
     return name
 
 
-def uploads(paths: Sequence[str | Path], url: str, skipped: Callable[[str, str], None]) -> Iterator[Item]:
+def uploads(
+    paths: Sequence[str | Path], url: str, skipped: Callable[[str, str], None], selection: Selection = ALL
+) -> Iterator[Item]:
     """What `put PATHS URL` sends where. Raises `ConfigError` for a target that cannot hold it, `LocalFile`."""
     url = parse_url(url)
     if not is_folder(url) and (len(paths) != 1 or (str(paths[0]) != STANDARD and Path(paths[0]).is_dir())):
@@ -84,7 +87,7 @@ def uploads(paths: Sequence[str | Path], url: str, skipped: Callable[[str, str],
             continue
         path = Path(each)
         above = path if path.name in ("", "..") else path.parent
-        for file, size in scan(path, skipped):
+        for file, size in scan(path, skipped, selection):
             target = below(url, *file.relative_to(above).parts) if is_folder(url) else url
             yield Item(str(file), file, target, size)
 

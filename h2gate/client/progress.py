@@ -19,7 +19,7 @@ class Progress:
     """What a client has moved since it was first asked to move anything."""
 
     n_files: int
-    """That are known to move; more may be found yet."""
+    """That are known to move; more may be found yet, and of some it may turn out that they need not."""
     n_done: int
     n_failed: int
     n_bytes: int
@@ -61,6 +61,9 @@ class Tally(Listener):
     def seconds(self) -> float:
         return time.monotonic() - self._began if self._began is not None else 0.0
 
+    def looking(self, n: int) -> None:
+        self._listener.looking(n)
+
     def planned(self, items: Sequence[Item]) -> None:
         self._began = time.monotonic() if self._began is None else self._began
         self.n_files += len(items)
@@ -70,6 +73,19 @@ class Tally(Listener):
 
     def skipped(self, name: str, why: str) -> None:
         self._listener.skipped(name, why)
+
+    def is_there(self, item: Item) -> None:
+        self._drop(item)
+        self._listener.is_there(item)
+
+    def would_move(self, item: Item) -> None:
+        self._drop(item)
+        self._listener.would_move(item)
+
+    def _drop(self, item: Item) -> None:
+        self.n_files -= 1
+        self._sizes -= item.size or 0
+        self._n_unsized -= item.size is None
 
     def started(self, item: Item) -> None:
         self._moving[item] = 0

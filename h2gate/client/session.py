@@ -1,16 +1,14 @@
 """Many files over one connection: `async with Client(url) as gate: await gate.put("data", "in/")`.
 
 Every file is hashed on its way and the two ends' digests are compared. One file's failure stops no other; what breaks
-off is gone on with (see `retrying`, `sending`, `fetching`). Files are in flight up to `streams` (small ones, whose cost
-is the round trip, three times as many beside them), so neither memory nor the gateway's patience depends on how many
-files there are.
+off is gone on with (see `retrying`, `sending`, `fetching`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -19,19 +17,28 @@ import httpx
 
 from h2gate.client import names
 from h2gate.client.asking import Asker, Entry
-from h2gate.client.bundling import FEW, Bundler, split
+from h2gate.client.bundling import Bundler
+from h2gate.client.comparing import Compare, Comparison
 from h2gate.client.compressing import Compress, Compression
+from h2gate.client.crowd import Crowd, is_small
+from h2gate.client.downloads import downloads
 from h2gate.client.failures import LocalFile
+from h2gate.client.feed import Feed
 from h2gate.client.journal import Journal
 from h2gate.client.listener import Item, Listener, Outcome
-from h2gate.client.moving import SMALL, Mover
+from h2gate.client.local import PIECE
+from h2gate.client.moving import Mover
+from h2gate.client.pacing import Pace
 from h2gate.client.progress import Progress, Tally, Watched
-from h2gate.client.retrying import RETRIES, Move, Patience
+from h2gate.client.retrying import RETRIES, Patience
+from h2gate.client.selection import ALL, Selection
 from h2gate.client.streams import Reader, Streamed, reader_of
-from h2gate.client.transport import HttpVersion, Transport, tls_context
-from h2gate.errors import ConfigError, UnsupportedMediaType
+from h2gate.client.transport import STREAM_WINDOW, HttpVersion, Transport, tls_context
+from h2gate.errors import ConfigError
 
-BUNDLES_AT_ONCE = 4
+LOOKING_SECONDS = 1.0
+"""How often it is told how many files were found, while that goes on."""
+
 T = TypeVar("T")
 
 
@@ -41,6 +48,7 @@ class Client:
     files many at a time, where the gateway takes that. `retries`: tries in a row that do not get on before a file is
     given up. `journal`: a folder that remembers what was begun, so that another `Client` goes on with it. `compress`:
     send files with a content coding where the gateway takes it and it makes them smaller; "auto" is the best one.
+    `limit_rate`: bytes per second, over all requests together; fewer files are then in flight, so that each gets on.
 
     Raises `ConfigError` for what cannot be meant; the failures of single files come as `Outcome.error`.
     """
@@ -59,26 +67,39 @@ class Client:
         retries: int = RETRIES,
         journal: Path | None = None,
         compress: Compress = "none",
+        limit_rate: int | None = None,
         listener: Listener | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         if streams < 1 or connections < 1:
             raise ConfigError("streams and connections must be at least 1")
+        if limit_rate is not None and limit_rate < 1:
+            raise ConfigError("a rate is at least 1 byte per second")
+        pace = Pace(limit_rate) if limit_rate is not None else None
+        streams, window = pace.shares(streams) if pace is not None else (streams, STREAM_WINDOW)
         self.url = names.parse_url(url)
         try:
             verify = tls_context(ca_files=tuple(str(file) for file in ca), insecure=insecure)
         except OSError as error:
             raise ConfigError(f"{', '.join(map(str, ca))}: not a file of certificates ({error})") from error
         limits = httpx.Limits(max_connections=4 * streams, max_keepalive_connections=4 * streams)
-        self.transport = Transport(verify=verify, http=http, connections=connections, limits=limits)
-        self._streams = streams
+        self.transport = Transport(
+            verify=verify, http=http, connections=connections, limits=limits, stream_window=window
+        )
         self._listener = self._tally = Tally(listener or Listener())
-        self._asker = Asker(self.transport, headers or {})
-        self._patience = Patience(self._asker, self._listener, retries)
+        self._asker = Asker(self.transport, headers or {}, pace)
         compression = Compression(compress, self._asker, self._listener)
-        sends_digest = digest and http != "1.1"
-        self._mover = Mover(self._asker, self._listener, Journal(journal), compression, digest=sends_digest)
+        self._mover = Mover(
+            self._asker,
+            self._listener,
+            Journal(journal),
+            compression,
+            digest=digest and http != "1.1",
+            piece=PIECE if pace is None else pace.piece_bytes,
+        )
+        self._patience = Patience(self._asker, self._listener, retries)
         self._bundler = Bundler(self._asker, self._listener, compression) if bundles else None
+        self._crowd = Crowd(self._patience, self._listener, self._bundler, streams)
 
     async def __aenter__(self) -> Client:
         return self
@@ -124,22 +145,29 @@ class Client:
             connections=self.transport.connections_made,
         )
 
-    # -- the four verbs
+    # -- the verbs
 
     async def put(
-        self, source: str | Path | Sequence[str | Path] | Streamed, target: str | None = None
+        self,
+        source: str | Path | Sequence[str | Path] | Streamed,
+        target: str | None = None,
+        *,
+        selection: Selection = ALL,
+        compare: Compare = "never",
+        dry_run: bool = False,
     ) -> list[Outcome]:
         """Send a file or folder, several of them, or what gives bytes: a file object, an iterable, an asynchronous one.
 
         `target` is a URL, or a path below the client's; with a slash at its end a folder (see `names`). An outcome for
-        each file, in the order they ended. What an iterable raises is raised.
+        each file, in the order they ended. What an iterable raises is raised. With `compare` files that the gateway has
+        already are not sent; the listener is told. With `dry_run` none is.
         """
         url = names.resolve(self.url, target) if target is not None else self.url
         if isinstance(source, str | os.PathLike):
-            return await self._put_paths([source], url)
-        if isinstance(source, list | tuple):
-            return await self._put_paths(source, url)
-        return [await self._put_stream(reader_of(source), url)]
+            source = [source]
+        elif not isinstance(source, list | tuple):
+            return [await self._put_stream(reader_of(source), url)]
+        return await self._put_paths(source, url, selection, compare, dry_run=dry_run)
 
     async def _put_stream(self, reader: Reader, url: str) -> Outcome:
         if names.is_folder(url):
@@ -151,39 +179,66 @@ class Client:
         self._listener.finished(outcome)
         return outcome
 
-    async def _put_paths(self, paths: Sequence[str | Path], url: str) -> list[Outcome]:
-        items, failed = await asyncio.to_thread(self._plan, paths, url)
-        self._listener.planned(items)
+    async def _put_paths(
+        self, paths: Sequence[str | Path], url: str, selection: Selection, compare: Compare, *, dry_run: bool
+    ) -> list[Outcome]:
+        items, failed = await self._planned(paths, url, selection)
         for outcome in failed:
             self._listener.finished(outcome)
-        small = [item for item in items if item.size is not None and item.size <= SMALL]
-        if self._bundler is None or len(small) < FEW:
-            return failed + await self._run(items, self._mover.put)
-        large = [item for item in items if item.size is None or item.size > SMALL]
+        large, small = Feed(), Feed()
         async with asyncio.TaskGroup() as group:
-            alone = group.create_task(self._run(large, self._mover.put))
-            together = group.create_task(self._run_bundled(small, self._bundler))
-        return failed + alone.result() + together.result()
+            group.create_task(self._sift(items, url, compare, large, small))
+            if dry_run:
+                told = [group.create_task(self._only_tell(feed)) for feed in (large, small)]
+                return failed + [outcome for task in told for outcome in await task]
+            moved = group.create_task(self._crowd.put(large, small, self._mover.put))
+        return failed + moved.result()
 
-    async def get(self, urls: str | Sequence[str], target: str | Path = ".") -> list[Outcome]:
-        """Fetch files, and folders (URLs or paths that end in "/") with everything below, to `target`."""
-        urls = self._resolved(urls)
-        target = os.fspath(target)
+    async def _sift(self, items: Sequence[Item], url: str, compare: Compare, large: Feed, small: Feed) -> None:
+        """What is to be sent, as it is known."""
+
+        def send(item: Item) -> None:
+            (small if is_small(item) else large).add(item)
+
+        root = url[: url.rindex("/") + 1]
+        await Comparison(self._asker, root, items, compare, send=send, is_there=self._listener.is_there).run()
+        large.close()
+        small.close()
+
+    async def _only_tell(self, feed: Feed) -> list[Outcome]:
+        async for item in feed:
+            self._listener.would_move(item)
+        return []
+
+    async def get(
+        self,
+        urls: str | Sequence[str],
+        target: str | Path = ".",
+        *,
+        selection: Selection = ALL,
+        dry_run: bool = False,
+    ) -> list[Outcome]:
+        """Fetch files, and folders (URLs or paths that end in "/") with everything below that `selection` takes, to
+        `target`."""
+        urls, target = self._resolved(urls), os.fspath(target)
         several = len(urls) > 1 or names.is_folder(urls[0])
         if several and target == names.STANDARD:
             raise ConfigError("standard output takes one file")
         if several and not names.is_local_folder(target):
             raise ConfigError(f"{target}: for several files, or a folder, name a folder that exists or end it with /")
-        items = [item for url in urls async for item in self._downloads(url, target)]
+        items = [item for url in urls async for item in downloads(self._asker, url, target, selection)]
         self._listener.planned(items)
-        return await self._run(items, self._mover.get)
+        if dry_run:
+            return await self._only_tell(Feed(items, closed=True))
+        return await self._crowd.run(items, self._mover.get)
 
     async def ls(self, url: str | None = None) -> list[Entry]:
         """What is in a folder, or the one file that `url` names. Raises `GateError`."""
         return await self._asker.ls(names.resolve(self.url, url) if url else self.url)
 
-    def _resolved(self, urls: str | Sequence[str]) -> list[str]:
-        return [names.resolve(self.url, url) for url in ([urls] if isinstance(urls, str) else urls)]
+    async def uploads(self) -> list[dict[str, Any]]:
+        """One's own resumable uploads, as `GET /uploads/` describes them. Raises `GateError`."""
+        return await self._asker.uploads(self.url)
 
     async def rm(self, urls: str | Sequence[str], *, recursive: bool = False) -> list[Outcome]:
         """Delete files; with `recursive` also every file below URLs that end in "/"."""
@@ -194,87 +249,39 @@ class Client:
             found = [entry async for entry in self._asker.walk(url)] if names.is_folder(url) else []
             items += [Item(entry.url, None, entry.url, 0) for entry in found] or [Item(url, None, url, 0)]
         self._listener.planned(items)
-        return await self._run(items, self._mover.delete)
+        return await self._crowd.run(items, self._mover.delete)
+
+    def _resolved(self, urls: str | Sequence[str]) -> list[str]:
+        return [names.resolve(self.url, url) for url in ([urls] if isinstance(urls, str) else urls)]
 
     # -- what is to move
 
-    def _plan(self, paths: Sequence[str | Path], url: str) -> tuple[list[Item], list[Outcome]]:
-        items: list[Item] = []
+    async def _planned(
+        self, paths: Sequence[str | Path], url: str, selection: Selection
+    ) -> tuple[list[Item], list[Outcome]]:
+        found: list[Item] = []
+        planning = asyncio.ensure_future(asyncio.to_thread(self._plan, paths, url, selection, found))
+        try:
+            while not (await asyncio.wait({planning}, timeout=LOOKING_SECONDS))[0]:
+                self._listener.looking(len(found))
+            items, failed = await planning
+        finally:
+            planning.cancel()
+        self._listener.planned(items)
+        return items, failed
+
+    def _plan(
+        self, paths: Sequence[str | Path], url: str, selection: Selection = ALL, items: list[Item] | None = None
+    ) -> tuple[list[Item], list[Outcome]]:
+        """`items`: where what is found is put while it is found."""
+        items = [] if items is None else items
         failed: list[Outcome] = []
         target = names.parse_url(url)
         if len(paths) > 1 and not names.is_folder(target):
             raise ConfigError(f"{target}: to put several files, or a folder, end the URL with /")
         for path in paths:
             try:
-                items += names.uploads([path], target, self._listener.skipped)
+                items.extend(names.uploads([path], target, self._listener.skipped, selection))
             except LocalFile as error:
                 failed.append(Outcome(Item(str(path), Path(path), target), error=error))
         return items, failed
-
-    async def _downloads(self, url: str, target: str) -> AsyncIterator[Item]:
-        if not names.is_folder(url):
-            local = names.download_target(url, target)
-            yield Item(url, local, url)
-            return
-        root = Path(target)
-        above = len(url) if url.removesuffix("/").endswith("/files") else len(url.rstrip("/").rpartition("/")[0]) + 1
-        async for entry in self._asker.walk(url):
-            parts = [names.last_name(part) for part in entry.url[above:].split("/")]
-            yield Item(entry.url, root.joinpath(*parts), entry.url, entry.size)
-
-    # -- many at once
-
-    async def _run(self, items: Iterable[Item], begin: Callable[[Item], Move]) -> list[Outcome]:
-        outcomes: list[Outcome] = []
-        small = [item for item in items if item.size is not None and item.size <= SMALL]
-        large = [item for item in items if item.size is None or item.size > SMALL]
-
-        async def one(item: Item, places: asyncio.Semaphore) -> None:
-            try:
-                self._listener.started(item)
-                outcome = await self._patience.see_through(begin(item))
-                outcomes.append(outcome)
-                self._listener.finished(outcome)
-            finally:
-                places.release()
-
-        async def all_of(group: asyncio.TaskGroup, some: list[Item], places: asyncio.Semaphore) -> None:
-            for item in some:
-                await places.acquire()
-                group.create_task(one(item, places))
-
-        async with asyncio.TaskGroup() as group:
-            group.create_task(all_of(group, large, asyncio.Semaphore(self._streams)))
-            group.create_task(all_of(group, small, asyncio.Semaphore(3 * self._streams)))
-        return outcomes
-
-    async def _run_bundled(self, items: Sequence[Item], bundler: Bundler) -> list[Outcome]:
-        """Small files, some hundreds a request; those that were not answered are sent again, one by one."""
-        outcomes: list[Outcome] = []
-        again: list[Item] = []
-        places = asyncio.Semaphore(BUNDLES_AT_ONCE)
-
-        async def one(bundle: Sequence[Item]) -> None:
-            async with places:
-                self._begin(bundle)
-                try:
-                    async for outcome in bundler.put(bundle):
-                        if outcome.error is not None and outcome.error.retry:
-                            again.append(outcome.item)
-                        else:
-                            outcomes.append(outcome)
-                            self._listener.finished(outcome)
-                except UnsupportedMediaType:
-                    again.extend(bundle)
-                finally:
-                    self._patience.in_flight -= 1
-
-        async with asyncio.TaskGroup() as group:
-            for bundle in split(items):
-                group.create_task(one(bundle))
-        return outcomes + await self._run(again, self._mover.put)
-
-    def _begin(self, bundle: Sequence[Item]) -> None:
-        self._patience.begin()
-        for item in bundle:
-            self._listener.started(item)

@@ -91,10 +91,11 @@ class Identity:
 
 
 class FileSource:
-    """See `Source`. `progress` is told how many bytes were read to be sent."""
+    """See `Source`. `progress` is told how many bytes were read to be sent, `piece` at a time."""
 
-    def __init__(self, path: Path, size: int, progress: Callable[[int], None]) -> None:
+    def __init__(self, path: Path, size: int, progress: Callable[[int], None], piece: int = PIECE) -> None:
         self._size = self.length = size
+        self._piece = piece
         self.coding = ""
         self.identity: Identity | None = None
         self._path = path
@@ -175,15 +176,16 @@ class FileSource:
     def body(self, offset: int) -> httpx.AsyncByteStream:
         return Pieces(lambda: self.pieces(offset), replayable=True)
 
-    async def pieces(self, offset: int) -> AsyncGenerator[bytes, None]:
-        """See `body`."""
+    async def pieces(self, offset: int, size: int | None = None) -> AsyncGenerator[bytes, None]:
+        """See `body`; `size` bytes at a time."""
+        size = size or self._piece
         try:
             with ExitStack() as opened:
                 file = await in_thread(self._open, opened)
                 self._hash = await self._hash_to(file, offset)
                 left = self._size - offset
                 while left:
-                    piece = await in_thread(self._read, file, min(PIECE, left), self._hash)
+                    piece = await in_thread(self._read, file, min(size, left), self._hash)
                     left -= len(piece)
                     self._keep(self._size - left)
                     self._progress(len(piece))

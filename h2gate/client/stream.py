@@ -189,8 +189,9 @@ class Stream:
 
     # -- receiving: called by the reader
 
-    async def read(self, read_seconds: float | None) -> bytes | None:
-        """The bytes that have come since the last call, None at the end. Raises what broke the stream."""
+    async def read(self, read_seconds: float | None, most: int | None = None) -> bytes | None:
+        """The bytes that have come since the last call (`most` at most), None at the end. Raises what broke the
+        stream."""
         while not self._inbox:
             if self.peer_ended:
                 return None
@@ -202,12 +203,15 @@ class Stream:
                     await self._arrived.wait()
             except TimeoutError:
                 raise ReadTimedOut(f"no bytes of the answer came for {read_seconds:g} s") from None
-        return self.take()
+        return self.take(most)
 
-    def take(self) -> bytes:
-        """Everything that has come, credited."""
+    def take(self, most: int | None = None) -> bytes:
+        """Everything that has come, or the first of it, credited."""
         data = self._inbox[0] if len(self._inbox) == 1 else b"".join(self._inbox)
         self._inbox.clear()
+        if most is not None and len(data) > most:
+            self._inbox.append(data[most:])
+            data = data[:most]
         self._connection.credit(self.id, len(data))
         return data
 

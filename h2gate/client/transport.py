@@ -7,6 +7,7 @@ graceful GOAWAY; here uploads share one connection fairly and none of that happe
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from types import TracebackType
 from typing import Literal
@@ -20,6 +21,9 @@ from h2gate.client.origin import Link, Origin, SpeaksHttp1
 REPLAYS = 3
 """Times a request is sent at most while the gateway says that it has not looked at it."""
 
+STREAM_WINDOW = 1 << 22
+"""Bytes of an answer that may be on their way unasked."""
+
 HttpVersion = Literal["auto", "1.1", "2"]
 
 
@@ -29,7 +33,7 @@ class Transport(httpx.AsyncBaseTransport):
     `http`: "auto" lets ALPN choose (cleartext is HTTP/1.1), "2" insists (cleartext by prior knowledge), "1.1" is stock.
     `connections`: at most so many to an origin. `silence_seconds`: a connection from which nothing comes for so long,
     PING unanswered, is dead. `stall_seconds`: how long a gateway that is alive may take no bytes of a body.
-    Request extensions: `h2gate.informational`, `h2gate.trailers` (see `exchange`), httpx's `timeout`.
+    Request extensions: `h2gate.informational`, `h2gate.trailers`, `h2gate.piece` (see `exchange`), httpx's `timeout`.
     """
 
     def __init__(
@@ -39,7 +43,7 @@ class Transport(httpx.AsyncBaseTransport):
         http: HttpVersion = "auto",
         connections: int = 1,
         limits: httpx.Limits | None = None,
-        stream_window: int = 1 << 22,
+        stream_window: int = STREAM_WINDOW,
         silence_seconds: float = 30.0,
         stall_seconds: float = 300.0,
     ) -> None:
@@ -115,7 +119,9 @@ class Transport(httpx.AsyncBaseTransport):
 
     def _stock_transport(self) -> httpx.AsyncHTTPTransport:
         if self._stock is None:
-            self._stock = httpx.AsyncHTTPTransport(verify=self._context(), limits=self._limits)
+            ahead = [(socket.SOL_SOCKET, socket.SO_RCVBUF, self._stream_window // 2)]
+            options = ahead if self._stream_window < STREAM_WINDOW else None
+            self._stock = httpx.AsyncHTTPTransport(verify=self._context(), limits=self._limits, socket_options=options)
         return self._stock
 
     async def aclose(self) -> None:

@@ -19,6 +19,8 @@ class Relay:
         self.port = 0
         self.up = 0
         """Bytes that came from clients."""
+        self.down = 0
+        """Bytes that came for them."""
         self.cuts = 0
         self._more = asyncio.Event()
         self._pairs: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
@@ -49,7 +51,7 @@ class Relay:
         self.cuts += bool(self._pairs)
         for pair in self._pairs:
             for writer in pair:
-                if dice is None or dice.random() < 0.5:
+                if (dice is None or dice.random() < 0.5) and not writer.is_closing():
                     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
                 writer.transport.abort()
         self._pairs.clear()
@@ -79,6 +81,8 @@ class Relay:
                 if counted:
                     self.up += len(data)
                     self._more.set()
+                else:
+                    self.down += len(data)
                 writer.write(data)
                 await writer.drain()
         except OSError:

@@ -7,11 +7,14 @@ import base64
 import hashlib
 import json
 import os
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from h2gate.client import Client, Item, Listener, Outcome
+from h2gate.client import Client, Item, Listener, Outcome, names
 from h2gate.client.failures import FileChanged
 from h2gate.errors import ConfigError, ConnectFailed, DigestMismatch, GateError, NotFound, StorageFull, TooLarge
 from tests.client.conftest import Tls
@@ -95,6 +98,27 @@ async def test_links_and_special_files_are_skipped_with_a_word(serve: Serve, tmp
         outcomes = await gate.put([tree])
     assert [Path(outcome.item.name).name for outcome in outcomes] == ["file"]
     assert skipped == {"link": "a symbolic link", "loop": "a symbolic link", "pipe": "not a regular file"}
+
+
+async def test_looking_for_files_is_told_while_it_takes_long(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Heard(Listener):
+        def looking(self, n: int) -> None:
+            told.set()
+
+    told, found = threading.Event(), names.uploads
+
+    def slow(*args: Any) -> Iterator[Item]:
+        yield from found(*args)
+        assert told.wait(10)
+
+    monkeypatch.setattr("h2gate.client.session.LOOKING_SECONDS", 0.01)
+    monkeypatch.setattr(names, "uploads", slow)
+    served = serve()
+    (tmp_path / "a").write_bytes(b"x")
+    async with Client(served.url, ca=[served.ca], listener=Heard()) as gate:
+        assert not errors(await gate.put([tmp_path / "a"]))
 
 
 async def _put(tls: Tls, handler: Handler, *paths: Path, listener: Listener | None = None) -> list[Outcome]:
