@@ -25,6 +25,8 @@ Handler = Callable[[Request, Gateway, str], Awaitable[None]]
 async def serve(request: Request, gateway: Gateway) -> None:
     """Answer a request for an upload, or for the list of them."""
     request.also += Interop.of(request.headers).echo
+    if request.method == "HEAD":
+        request.also.append(("cache-control", "no-store"))
     is_list = request.raw_path in _ROOTS
     handlers = _OF_ALL if is_list else _OF_ONE
     allow = ", ".join([*handlers, "OPTIONS"])
@@ -51,6 +53,7 @@ async def _list(request: Request, gateway: Gateway, _: str) -> None:
 async def _get(request: Request, gateway: Gateway, upload_id: str) -> None:
     """Its state as JSON; whoever names a version of the draft wants what HEAD tells."""
     if VERSION_FIELD in request.headers:
+        request.also.append(("cache-control", "no-store"))
         await _head(request, gateway, upload_id)
     else:
         await status.tell(request, gateway, upload_id)
@@ -59,7 +62,6 @@ async def _get(request: Request, gateway: Gateway, upload_id: str) -> None:
 async def _head(request: Request, gateway: Gateway, upload_id: str) -> None:
     """How far it is, for who is going to go on with it: a request that writes it lets go."""
     interop = Interop.of(request.headers)
-    request.also.append(("cache-control", "no-store"))
     wanted = "sha-256" in wanted_digests(request.headers.get("want-repr-digest"))
     record = await gateway.resumables.offset(upload_id, digest=wanted)
     answer = [interop.told(complete=record.state == "complete"), ("upload-offset", str(record.offset))]

@@ -10,23 +10,28 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+from h2gate.codec import checksum
 from h2gate.errors import (
+    BadPath,
     BodyCut,
     CompletedUpload,
     Conflict,
     GateError,
+    InconsistentLength,
     Locked,
     MethodNotAllowed,
     NotFound,
     OffsetConflict,
+    PreconditionFailed,
     Refused,
 )
-from h2gate.fields import decimal, digests
+from h2gate.fields import digests
 from h2gate.front import metadata, plain, tus_fields
 from h2gate.front.request import Request, file_url
 from h2gate.gateway import Gateway
 from h2gate.transfer.appending import Append
 from h2gate.transfer.completing import Outcome
+from h2gate.transfer.file import File
 from h2gate.transfer.resumables import Plan, Resumables
 from h2gate.upload import Resumable
 
@@ -42,6 +47,8 @@ async def serve(request: Request, gateway: Gateway) -> None:
     if method == "OPTIONS":
         await request.answer(204, [("allow", allow), *tus_fields.abilities(gateway.settings)])
         return
+    if method == "HEAD":
+        request.also.append(("cache-control", "no-store"))
     if method != "GET":  # which is no part of tus: a browser follows the URL
         tus_fields.check_version(request.headers)
     if method not in handlers:
@@ -68,7 +75,7 @@ async def _post(request: Request, gateway: Gateway) -> None:
     headers, resumables = request.headers, gateway.resumables
     is_part, parts = tus_fields.concatenation(headers)
     has_body = tus_fields.is_upload(headers)
-    if request.body.length and (parts or not has_body):
+    if (parts or not has_body) and await _has_bytes(request):
         raise Refused("a concatenation takes no bytes of its own") if parts else tus_fields.not_an_upload()
     plan = _plan(headers, is_part, parts)
     if parts:
@@ -79,6 +86,14 @@ async def _post(request: Request, gateway: Gateway) -> None:
     else:
         record, answer = await resumables.create(plan), []
     await request.answer(201, [("location", tus_fields.url(record.id)), *answer, *tus_fields.expiry(record)])
+
+
+async def _has_bytes(request: Request) -> bool:
+    """Whether there is a body that is not empty; of one whose length is not told, the first bytes are waited for."""
+    if request.body.length is not None:
+        return request.body.length > 0
+    batch = await request.body.pull()
+    return batch.n_bytes > 0 or not batch.last
 
 
 def _plan(headers: Mapping[str, str], is_part: bool, parts: Sequence[str]) -> Plan:
@@ -119,10 +134,7 @@ async def _join(plan: Plan, gateway: Gateway) -> tuple[Resumable, tus_fields.Lin
     except GateError:
         await _drop(plan.id, gateway.resumables)
         raise
-    file = await gateway.uploads.find(record.path) if record.state == "complete" else None
-    if file is None or file.upload is None or file.upload.id != record.id:
-        return record, []
-    return record, tus_fields.became(Outcome(record, file))
+    return record, tus_fields.became(Outcome(record, await _file(record, gateway)))
 
 
 async def _drop(upload_id: str, resumables: Resumables) -> None:
@@ -132,10 +144,24 @@ async def _drop(upload_id: str, resumables: Resumables) -> None:
 
 async def _head(request: Request, gateway: Gateway) -> None:
     """Tell how far an upload is; who is writing it lets go."""
-    request.also.append(("cache-control", "no-store"))
-    record = await gateway.resumables.offset(_id(request), length_ends=True)
+    upload_id = _id(request)
+    try:
+        record = await gateway.resumables.offset(upload_id, length_ends=True)
+    except (PreconditionFailed, Conflict, BadPath):  # all of it is there, and cannot be shown now
+        record = await gateway.resumables.look(upload_id)
+        if record.parts:  # which tells no offset before it is made, so it may as well tell why it is not
+            raise
     length = record.length if not record.parts else await _length_of_parts(record, gateway.resumables)
-    await request.answer(200, tus_fields.state(record, length))
+    is_there = await _file(record, gateway) is not None
+    await request.answer(200, tus_fields.state(record, length, is_there=is_there))
+
+
+async def _file(record: Resumable, gateway: Gateway) -> File | None:
+    """What the upload has become, if that is still there."""
+    if record.state != "complete" or record.is_part:
+        return None
+    file = await gateway.uploads.find(record.path)
+    return file if file is not None and file.upload is not None and file.upload.id == record.id else None
 
 
 async def _length_of_parts(record: Resumable, resumables: Resumables) -> int | None:
@@ -152,29 +178,42 @@ async def _length_of_parts(record: Resumable, resumables: Resumables) -> int | N
 async def _patch(request: Request, gateway: Gateway) -> None:
     """Append the body."""
     headers, upload_id = request.headers, _id(request)
+    await _refuse_concatenation(upload_id, gateway.resumables)
     if not tus_fields.is_upload(headers):
         raise tus_fields.not_an_upload()
-    length = decimal(headers["upload-length"], "Upload-Length") if "upload-length" in headers else None
-    body = tus_fields.appended(request, tus_fields.offset(headers), length)
+    body = tus_fields.appended(request, tus_fields.offset(headers), tus_fields.told_length(headers))
     try:
         outcome = await gateway.resumables.append(upload_id, body)
     except CompletedUpload as error:
-        outcome = Outcome(await _nothing_to_do(upload_id, body, gateway.resumables, error))
+        record = await _nothing_to_do(upload_id, body, gateway.resumables, error)
+        outcome = Outcome(record, await _file(record, gateway))
     record = outcome.upload
     answer = [("upload-offset", str(record.offset)), *tus_fields.expiry(record), *tus_fields.became(outcome)]
     await request.answer(204, answer)
 
 
+async def _refuse_concatenation(upload_id: str, resumables: Resumables) -> None:
+    """Whatever else is wrong with the request."""
+    try:
+        record = await resumables.look(upload_id)
+    except NotFound:
+        return
+    if record.parts:
+        raise Refused("a concatenation takes no bytes of its own (tus 1.0.0)")
+
+
 async def _nothing_to_do(upload_id: str, append: Append, resumables: Resumables, error: CompletedUpload) -> Resumable:
     """A complete upload, for a request that wants to append nothing to it: as the end of it, sent again, may be."""
     record = await resumables.look(upload_id)
-    if record.parts:
-        raise Refused("a concatenation takes no bytes of its own (tus 1.0.0)") from error
+    if append.length not in (None, record.length):
+        raise InconsistentLength(f"the upload has {record.length} bytes") from error
     if append.offset != record.offset:
         raise OffsetConflict(f"the upload has {record.offset} bytes, and is complete", offset=record.offset) from error
     batch = await append.body.pull()
     if batch.n_bytes or not batch.last:
         raise error
+    if append.checksum is not None:
+        checksum.verify(append.checksum, checksum.hasher(append.checksum.name).digest())
     return record
 
 
@@ -187,8 +226,8 @@ async def _delete(request: Request, gateway: Gateway) -> None:
 async def _get(request: Request, gateway: Gateway) -> None:
     """To the file, once there is one; nobody is disturbed."""
     record = await gateway.resumables.look(_id(request))
-    if record.state != "complete" or record.is_part:
-        raise NotFound("there is no file of this upload, or not yet", state=record.state)
+    if await _file(record, gateway) is None:
+        raise NotFound("there is no file of this upload, not yet or not any more", state=record.state)
     await request.answer(307, [("location", file_url(record.path)), ("cache-control", "no-store")])
 
 

@@ -30,6 +30,7 @@ EXTENSIONS = (
     "concatenation",
     "concatenation-unfinished",
 )
+_MAX_LENGTH = 10**15 - 1
 _ID = re.compile(r"[0-9a-f]{32}")
 
 Lines = list[tuple[str, str]]
@@ -75,7 +76,17 @@ def planned_length(headers: Mapping[str, str]) -> int | None:
         raise BadField("Upload-Defer-Length: 1 is its only value")
     if ("upload-length" in headers) == (deferred is not None):
         raise BadField("an upload is created with Upload-Length, or with Upload-Defer-Length: 1")
-    return None if deferred else decimal(headers["upload-length"], "Upload-Length")
+    return None if deferred else told_length(headers)
+
+
+def told_length(headers: Mapping[str, str]) -> int | None:
+    """`Upload-Length`, if it is there. Raises `BadField`, also for what the structured fields of the other protocol could
+    not tell (RFC 9651 section 3.3.1)."""
+    if "upload-length" not in headers:
+        return None
+    if (length := decimal(headers["upload-length"], "Upload-Length")) > _MAX_LENGTH:
+        raise BadField(f"Upload-Length: {length} is more than {_MAX_LENGTH}")
+    return length
 
 
 def concatenation(headers: Mapping[str, str]) -> tuple[bool, Sequence[str]]:
@@ -114,8 +125,10 @@ def not_an_upload() -> UnsupportedMediaType:
 
 
 def appended(request: Request, offset: int, length: int | None) -> Append:
-    """What the body of a request is to append. Raises `BadField`."""
+    """What the body of a request is to append. Raises `BadField`, `UnsupportedMediaType`."""
     headers = request.headers
+    if headers.get("content-encoding", "identity").lower() != "identity":  # tus knows of none
+        raise UnsupportedMediaType("Content-Encoding: bytes are appended as they are")
     found = headers.get("upload-checksum")
     return Append(
         body=request.body,
@@ -124,6 +137,7 @@ def appended(request: Request, offset: int, length: int | None) -> Append:
         checksum=checksum.parse(found) if found is not None else None,
         checksum_follows="upload-checksum" in re.split(r"[ \t,]+", headers.get("trailer", "").lower()),
         content=digests(headers.get("content-digest", ""), "Content-Digest"),
+        whole=digests(headers.get("repr-digest", ""), "Repr-Digest"),
     )
 
 
@@ -157,8 +171,9 @@ def became(outcome: Outcome) -> Lines:
     return [("repr-digest", digest_field("sha-256", record.sha256 or b""))] if known else []
 
 
-def state(record: Resumable, length: int | None) -> Lines:
-    """All that HEAD tells; `length` is that of the parts of a concatenation, if it is known."""
+def state(record: Resumable, length: int | None, *, is_there: bool) -> Lines:
+    """All that HEAD tells; `length` is that of the parts of a concatenation, if it is known. `is_there`: the file that
+    it has become."""
     found: Lines = [("upload-length", str(length))] if length is not None else []
     if record.parts:
         found.append(("upload-concat", f"final;{' '.join(map(url, record.parts))}"))
@@ -170,4 +185,4 @@ def state(record: Resumable, length: int | None) -> Lines:
         found.append(("upload-offset", str(record.offset)))
     if record.metadata:
         found.append(("upload-metadata", record.metadata))
-    return [*found, *expiry(record), *whereabouts(record)]
+    return [*found, *expiry(record), *(whereabouts(record) if is_there else [])]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import gzip
 import json
 import os
@@ -153,15 +152,6 @@ def test_form_may_be_coded_as_a_whole_and_its_parts_may_not(http: httpx.Client, 
         assert files_under(folder) == ["a", "c", "d"]
     cut = http.post(f"{place}/", content=gzip.compress(form)[:-1], headers=TYPE | coded())
     assert problem(cut) == (400, "bad_coding")
-
-
-def test_tus_takes_the_bytes_as_they_are(http: httpx.Client, place: str, folder: Path) -> None:
-    body = gzip.compress(b"x")
-    headers = {"tus-resumable": "1.0.0", "upload-length": str(len(body)), **coded()}
-    headers["upload-metadata"] = "path " + base64.b64encode(f"{place[7:]}/a".encode()).decode()
-    headers["content-type"] = "application/offset+octet-stream"
-    assert http.post("/tus/", content=body, headers=headers).status_code == 201
-    assert (folder / "a").read_bytes() == body
 
 
 @pytest.mark.parametrize("version", ["3", "5", "6", "8", ""])

@@ -6,7 +6,7 @@ Fields are keywords with underscores: `upload_length=5`.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import httpx
@@ -26,7 +26,9 @@ class Tus:
         self.http = http
         self.folder = place.removeprefix("/files/")
 
-    def request(self, method: str, url: str, content: bytes | None = None, **fields: Any) -> httpx.Response:
+    def request(
+        self, method: str, url: str, content: bytes | Iterator[bytes] | None = None, **fields: Any
+    ) -> httpx.Response:
         """A request that names the version, unless `tus_resumable` says something else; None leaves it out."""
         given = VERSION | {name.replace("_", "-"): value for name, value in fields.items()}
         lines = {name.encode(): str(value).encode("latin1") for name, value in given.items() if value is not None}
