@@ -80,8 +80,8 @@ def planned_length(headers: Mapping[str, str]) -> int | None:
 
 
 def told_length(headers: Mapping[str, str]) -> int | None:
-    """`Upload-Length`, if it is there. Raises `BadField`, also for what the structured fields of the other protocol could
-    not tell (RFC 9651 section 3.3.1)."""
+    """`Upload-Length`, if it is there. Raises `BadField`, also for what the other protocol's structured fields
+    could not tell (RFC 9651 section 3.3.1)."""
     if "upload-length" not in headers:
         return None
     if (length := decimal(headers["upload-length"], "Upload-Length")) > _MAX_LENGTH:
