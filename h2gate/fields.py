@@ -83,6 +83,11 @@ def preferred_wait(value: str) -> int | None:
     return None
 
 
+def announced(value: str | None) -> set[str]:
+    """`Trailer`: the names of the fields that are to follow the body, in lower case."""
+    return {name.strip().lower() for name in (value or "").replace("\t", ",").replace(" ", ",").split(",")} - {""}
+
+
 def decimal(value: str, field: str) -> int:
     """A non-negative integer of plain digits."""
     if not (value.isascii() and value.isdigit()) or len(value) > 18:

@@ -39,6 +39,8 @@ class Body(Protocol):
     async def pull(self) -> Batch:
         """The next bytes; waits for a fair amount, the end, or a moment's silence. Not to be called after `last`.
 
+        It may be cancelled while it waits: the next call has what came.
+
         Raises `PeerGone` when the sender left or reset the stream, `BodyCut` when the body is shorter than announced.
         """
 

@@ -31,7 +31,7 @@ from h2gate.errors import (
     Superseded,
     TooLarge,
 )
-from h2gate.fields import digest_field, digests, integer, wanted_digests
+from h2gate.fields import announced, digest_field, digests, integer, wanted_digests
 from h2gate.front import plain
 from h2gate.front.interop import Interop, Lines, limit_field, whereabouts
 from h2gate.front.request import Request, file_path, file_url
@@ -125,6 +125,7 @@ def body_of(request: Request, interop: Interop, offset: int, complete: bool | No
         complete=complete,
         length=integer(headers.get("upload-length")),
         content=digests(headers.get("content-digest", ""), "Content-Digest"),
+        content_follows="content-digest" in announced(headers.get("trailer")),
         whole=_whole(headers),
         codings=coding.parse(headers.get("content-encoding", "")),
         progress=partial(interop.progress, request),

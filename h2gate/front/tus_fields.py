@@ -9,7 +9,7 @@ from urllib.parse import urljoin, urlsplit
 from h2gate.codec import checksum
 from h2gate.config import Settings
 from h2gate.errors import BadField, BadRequest, NotFound, UnsupportedMediaType, UnsupportedVersion
-from h2gate.fields import decimal, digest_field, digests, http_date
+from h2gate.fields import announced, decimal, digest_field, digests, http_date
 from h2gate.front import plain
 from h2gate.front.request import Request, file_url
 from h2gate.transfer.appending import Append
@@ -130,14 +130,16 @@ def appended(request: Request, offset: int, length: int | None) -> Append:
     if headers.get("content-encoding", "identity").lower() != "identity":  # tus knows of none
         raise UnsupportedMediaType("Content-Encoding: bytes are appended as they are")
     found = headers.get("upload-checksum")
+    trailers = announced(headers.get("trailer"))
     return Append(
         body=request.body,
         offset=offset,
         length=length,
         checksum=checksum.parse(found) if found is not None else None,
-        checksum_follows="upload-checksum" in re.split(r"[ \t,]+", headers.get("trailer", "").lower()),
+        checksum_follows="upload-checksum" in trailers,
         content=digests(headers.get("content-digest", ""), "Content-Digest"),
         whole=digests(headers.get("repr-digest", ""), "Repr-Digest"),
+        content_follows="content-digest" in trailers,
     )
 
 

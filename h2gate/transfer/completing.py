@@ -95,10 +95,11 @@ class Completion:
             return Outcome(await self._register.change(whole_record, state="complete", hash_state=state), sha256=sha256)
         return await self._show(partial, whole_record, hasher)
 
-    async def fail(self, record: Resumable, reason: str) -> None:
+    async def fail(self, record: Resumable, reason: str) -> Resumable:
         """The upload is over, and its bytes go. It must be held."""
-        await self._register.change(record, state="failed", reason=reason, hash_state=None, verified=None)
+        record = await self._register.change(record, state="failed", reason=reason, hash_state=None, verified=None)
         await self.drop(record)
+        return record
 
     async def drop(self, record: Resumable) -> None:
         """Remove what is left of its bytes."""

@@ -20,13 +20,14 @@ from h2gate.config import Settings
 from h2gate.errors import BadField, CompletedUpload, Conflict, GateError, Gone, Locked, NotFound, Refused
 from h2gate.ledger.base import Ledger
 from h2gate.storage.base import Partial, Storage
-from h2gate.transfer.appending import Append, Appending, agreed_length, check_limits, check_size
+from h2gate.transfer.appending import Append, agreed_length, check_limits, check_size
 from h2gate.transfer.completing import Completion, Outcome
 from h2gate.transfer.file import conditional
 from h2gate.transfer.holding import Holder
 from h2gate.transfer.joining import Joining
 from h2gate.transfer.lease import LET_GO, Lease, Leases
 from h2gate.transfer.mailbox import Mailbox
+from h2gate.transfer.receiving import Receiving
 from h2gate.transfer.register import CHANGED, Register
 from h2gate.transfer.undoing import check_codings, upload_of
 from h2gate.transfer.uploads import Uploads
@@ -133,14 +134,15 @@ class Resumables:
                 record = await self._register.begin(planned)
             if announce is not None:
                 await announce(record)
-            outcome = await self._append(lease, record, first)
+            length_before = first.length if plan.length is None else plan.length
+            outcome = await self._append(lease, record, first, length_before)
         await self._tell_joining(outcome)
         return outcome
 
     async def append(self, upload_id: str, request: Append) -> Outcome:
         """Append a body; whoever is writing this upload is asked to let go of it first.
 
-        Raises what `Appending.run` and `Completion.complete` raise, `NotFound`, `Gone`, `CompletedUpload`, `Locked`,
+        Raises what `Receiving.run` and `Completion.complete` raise, `NotFound`, `Gone`, `CompletedUpload`, `Locked`,
         `Refused` for a concatenation and `BadField` for another coding than that of the upload.
         """
         known = await self._register.open(upload_id)
@@ -151,15 +153,15 @@ class Resumables:
             if record.state in _ENDING:
                 await self._completion.complete(lease.partial, record)
                 raise CompletedUpload("the upload is complete", offset=record.offset)
-            outcome = await self._append(lease, record, request)
+            outcome = await self._append(lease, record, request, record.length)
         await self._tell_joining(outcome)
         return outcome
 
-    async def _append(self, lease: Lease, record: Resumable, request: Append) -> Outcome:
+    async def _append(self, lease: Lease, record: Resumable, request: Append, length_before: int | None) -> Outcome:
         hasher = await self._hasher(lease.partial, record, request.whole)
-        fail, pace = self._completion.fail, self._settings.progress_seconds
-        run = Appending(lease, record, request, hasher, self._register, fail, pace)
-        after, whole = await run.run(self._settings)
+        fail, settings = self._completion.fail, self._settings
+        run = Receiving(lease, record, request, hasher, self._register, fail, settings, length_before)
+        after, whole = await run.run()
         if run.ends_upload:
             return await self._completion.complete(lease.partial, after, hasher, whole)
         is_known = hasher is not None and hasher.n_bytes == after.offset

@@ -22,7 +22,7 @@ class Talk(Protocol):
 
     def send(self, data: bytes) -> None: ...
 
-    def end(self) -> None: ...
+    def end(self, trailers: Fields | None = None) -> None: ...
 
     def until(self, holds: Callable[[], bool]) -> None:
         """Read until it holds."""
@@ -43,8 +43,11 @@ class Http2Talk:
     def send(self, data: bytes) -> None:
         self._client.push(self._stream, data, end=False)
 
-    def end(self) -> None:
-        self._client.data(self._stream, b"", end=True)
+    def end(self, trailers: Fields | None = None) -> None:
+        if trailers is None:
+            self._client.data(self._stream, b"", end=True)
+        else:
+            self._client.write(self._client.headers(self._stream, trailers.items(), end=True))
 
     def until(self, holds: Callable[[], bool]) -> None:
         self._client.until(holds)
@@ -75,8 +78,10 @@ class Http1Talk:
     def send(self, data: bytes) -> None:
         self._sock.sendall(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
 
-    def end(self) -> None:
-        self._sock.sendall(b"0\r\n\r\n" if self._chunked else b"")
+    def end(self, trailers: Fields | None = None) -> None:
+        """Trailers are for bodies without `content-length`."""
+        lines = "".join(f"{name}: {value}\r\n" for name, value in (trailers or {}).items())
+        self._sock.sendall(f"0\r\n{lines}\r\n".encode() if self._chunked else b"")
 
     def until(self, holds: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE

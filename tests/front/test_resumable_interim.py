@@ -14,10 +14,12 @@ from tests.conftest import Serve, Served
 from tests.front.conftest import Curl, wait_until
 from tests.front.talk import Fields, Http1Talk, Http2Talk, Talk
 from tests.front.test_resumable import APPEND, append, begin, digest_of, n_uploads
+from tests.front.tusser import BYTES, VERSION
 
 KIB = 1 << 10
 PIECE = os.urandom(300 * KIB)
 DRAFT = {"upload-draft-interop-version": "8"}
+TUS = {**VERSION, "content-type": BYTES}
 
 Open = Callable[..., Talk]
 
@@ -87,6 +89,50 @@ def test_append_is_told_how_far_and_never_where(talk: Open, eager: Served) -> No
     upload.end()
     assert upload.answer()[0] == 201
     assert not any("location" in each for each in upload.interim)
+
+
+@pytest.mark.parametrize("announced", [True, False])
+@pytest.mark.parametrize("kind", ["content-digest", "malformed", "upload-checksum"])
+def test_offset_that_was_told_stays_whatever_the_trailers_say(
+    talk: Open, eager: Served, kind: str, announced: bool
+) -> None:
+    created = talk(eager, "POST", "/files/a", {"upload-complete": "?0", "content-length": "0"})
+    created.end()
+    url = created.answer()[1]["location"]
+    name, value = (kind, digest_of(b"other")) if kind != "malformed" else ("content-digest", "sha-256=x")
+    fields = {**DRAFT, **APPEND, "upload-offset": "0", "upload-complete": "?0"}
+    if kind == "upload-checksum":
+        url, fields, value = url.replace("uploads", "tus"), {**TUS, "upload-offset": "0"}, "foo eA=="
+    upload = talk(eager, "PATCH", url, fields | ({"trailer": name} if announced else {}))
+    upload.send(PIECE)
+    if not announced:
+        state = url.replace("tus", "uploads")
+        wait_until(lambda: f'"offset": {len(PIECE)}' in told(talk, eager, "GET", state)[1], "there is no checkpoint")
+    upload.send(PIECE[:1000])
+    upload.end({name: value})
+    assert upload.answer()[0] == 400
+    head = told(talk, eager, "HEAD", url.replace("tus", "uploads"))[0]
+    possible = [0] if announced else [len(PIECE), len(PIECE) + 1000]
+    assert int(head["upload-offset"]) in possible
+    if kind != "upload-checksum":
+        assert max([0, *offsets(upload)]) == int(head["upload-offset"])
+
+
+def told(talk: Open, served: Served, method: str, url: str) -> tuple[Fields, str]:
+    asked = talk(served, method, url, {"content-length": "0"})
+    asked.end()
+    _, fields, content = asked.answer()
+    return fields, content.decode()
+
+
+def test_sender_that_waits_for_the_104_gets_it_though_it_sends_no_more(talk: Open, serve: Serve) -> None:
+    served = serve(progress_seconds=0.2)
+    upload = talk(served, "PUT", "/files/a", {**DRAFT, "upload-complete": "?1"})
+    for size in (100_000, 100_001):
+        upload.send(PIECE[: size - sum(offsets(upload)[-1:])])
+        upload.until(lambda size=size: offsets(upload)[-1:] == [size])  # type: ignore[misc]
+    upload.end()
+    assert upload.answer()[0] == 201
 
 
 def test_offset_is_told_at_the_pace_that_is_set(talk: Open, serve: Serve) -> None:

@@ -30,7 +30,7 @@ CUTS = (4096, 5000, 100_002)
 
 
 class Given:
-    """A body of these pieces, each a pull; an exception among them is raised, an event waited for."""
+    """A body of these pieces, each a pull; an exception among them is raised, an event waited for, again if need be."""
 
     def __init__(self, *pieces: bytes | Exception | asyncio.Event, length: int | None = None) -> None:
         self.length = length
@@ -40,10 +40,10 @@ class Given:
         self._left: list[bytes | Exception | asyncio.Event] = list(pieces) or [b""]
 
     async def pull(self) -> Batch:
-        piece = self._left.pop(0)
-        if isinstance(piece, asyncio.Event):
+        if isinstance(self._left[0], asyncio.Event):
             self.pulled.set()
-            await piece.wait()
+            await self._left[0].wait()
+        piece = self._left.pop(0)
         if isinstance(piece, Exception):
             raise piece
         data = piece if isinstance(piece, bytes) else b""

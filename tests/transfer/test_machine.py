@@ -293,7 +293,7 @@ class Machine(RuleBasedStateMachine):
         sizes=SIZES,
         ending=st.sampled_from(["whole", "whole", "cut"]),
         checksum=st.sampled_from(["", "", "", "right", "wrong", "right-trailer", "wrong-trailer", "no-trailer"]),
-        content_digest=st.sampled_from(["", "", "right", "wrong"]),
+        content_digest=st.sampled_from(["", "", "right", "wrong", "wrong-trailer", "wrong-surprise"]),
         complete=st.sampled_from([None, None, True, False]),
         more=st.none() | st.integers(0, 100_000),
         knows_length=st.booleans(),
@@ -334,29 +334,40 @@ class Machine(RuleBasedStateMachine):
             if expectation.state != "receiving":
                 self.take(known, expectation.state)
         else:
-            self.after_trouble(known, self.possible(given, expectation), ["receiving", expectation.state], length)
+            places, states = self.possible(given, expectation), ["receiving", expectation.state]
+            self.after_trouble(known, places, states, length if length is not None else self.told_length(given))
 
     def expected(self, known: Known, given: Piecewise) -> tuple[Expectation, int | None]:
         """What should happen, and the length that is known then."""
         start, end = given.start, given.start + sum(given.sizes)
         is_whole = given.ending == "whole"
-        told = {known.length, given.length, end if given.complete and given.knows_length and is_whole else None}
-        told -= {None}
+        told = {known.length, given.length, self.told_length(given)} - {None}
         if len(told) > 1:
             return Expectation(InconsistentLength, start), known.length
         length = next(iter(told), None)
         kept = start if given.checksum else end
         if not is_whole:
-            return Expectation(PeerGone, kept), length
-        if given.content_digest == "wrong":
-            return Expectation(DigestMismatch, start), length
+            return Expectation(PeerGone, kept), known.length if given.checksum else length
+        if given.content_digest.startswith("wrong"):
+            is_surprise = given.content_digest == "wrong-surprise" and not given.checksum
+            back = self.last_checkpoint(given) if is_surprise else start
+            return Expectation(DigestMismatch, back), known.length if back == start else length
         if given.checksum not in ("", "right", "right-trailer"):
-            return Expectation(ChecksumMismatch, start), length
+            return Expectation(ChecksumMismatch, start), known.length
         if given.complete and length not in (None, end):
-            return Expectation(InconsistentLength, kept), length
+            return Expectation(InconsistentLength, kept), known.length if given.checksum else length
         if not (end == length if given.complete is None else given.complete):
             return Expectation(None, end), length
         return self.completed(known, end), length
+
+    def told_length(self, given: Piecewise) -> int | None:
+        """What the request says of the length of the whole."""
+        is_told = given.complete and given.knows_length and given.ending == "whole"
+        return given.start + sum(given.sizes) if is_told else given.length
+
+    def last_checkpoint(self, given: Piecewise) -> int:
+        """The last checkpoint: there is one after each piece, or none; what was told is never taken back."""
+        return given.start + (sum(given.sizes[:-1]) if self.settings.progress_seconds == 0 else 0)
 
     def completed(self, known: Known, end: int) -> Expectation:
         is_right = known.expected != "wrong"

@@ -51,9 +51,15 @@ def test_body_with_the_right_checksum_counts(tmp_path: Path) -> None:
         ([b"x" * 9000], {"content": {"sha-512": bytes(64)}}, DigestMismatch),
         (
             [b"x" * 5000, b"x" * 4000],
-            {"trailers": [(b"content-digest", b"sha-256=:" + base64.b64encode(bytes(32)) + b":")]},
+            {
+                "content_follows": True,
+                "trailers": [(b"content-digest", b"sha-256=:" + base64.b64encode(bytes(32)) + b":")],
+            },
             DigestMismatch,
         ),
+        ([b"x" * 5000, b"x"], {"content_follows": True, "trailers": [(b"content-digest", b"sha-256=x")]}, BadField),
+        ([b"x" * 9000], {"trailers": [(b"content-digest", b"sha-256=x")]}, BadField),
+        ([b"x" * 9000], {"trailers": [(b"upload-checksum", b"foo eA==")]}, BadField),
     ],
 )
 def test_body_that_is_not_what_it_should_be_is_dropped_and_the_digest_of_the_whole_is_right(

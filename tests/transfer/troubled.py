@@ -49,7 +49,8 @@ class Trouble:
 @dataclass(frozen=True, kw_only=True)
 class Piecewise:
     """An append of `sizes` bytes each, from `start` on. `ending`: "whole", "cut", or "hangs" until somebody else ends
-    it. `checksum`: "", "right", "wrong", and both of them in a "right-trailer", "wrong-trailer", or "no-trailer"."""
+    it. `checksum`: "", "right", "wrong", and both of them in a "right-trailer", "wrong-trailer", or "no-trailer".
+    `content_digest`: "", "right", "wrong", "wrong-trailer", or "wrong-surprise", a trailer that was not announced."""
 
     upload_id: str
     seed: int
@@ -117,6 +118,8 @@ class Face:
         checksum = Checksum("sha1", digest)
         if given.checksum in ("right-trailer", "wrong-trailer"):
             body.trailers.append((b"upload-checksum", b"sha1 " + base64.b64encode(digest)))
+        if given.content_digest in ("wrong-trailer", "wrong-surprise"):
+            body.trailers.append((b"content-digest", b"sha-256=:" + base64.b64encode(bytes(32)) + b":"))
         wanted = {"right": hashlib.sha256(body.data).digest(), "wrong": bytes(32)}
         outcome = await self._resumables.append(
             given.upload_id,
@@ -127,7 +130,8 @@ class Face:
                 length=given.length,
                 checksum=checksum if given.checksum in ("right", "wrong") else None,
                 checksum_follows=given.checksum.endswith("-trailer"),
-                content={"sha-256": wanted[given.content_digest]} if given.content_digest else {},
+                content={"sha-256": wanted[given.content_digest]} if given.content_digest in wanted else {},
+                content_follows=given.content_digest == "wrong-trailer",
                 progress=self._progress,
             ),
         )
