@@ -43,6 +43,7 @@ async def put(request: Request, uploads: Uploads) -> None:
             expected=expected_digests(headers),
             modified_ns=modified(headers),
             precondition=precondition(headers),
+            is_awaited="expect" in headers,
         )
     answer = facts(file)
     if not replaced:

@@ -80,6 +80,10 @@ class Storage(Protocol):
         `modified_ns` becomes the file's time, if given. Raises whatever `body.pull` raises.
         """
 
+    async def look_ahead(self, path: str | None, n_bytes: int | None) -> None:
+        """Raises what would come of `n_bytes` more on their way to `path` as things are now: `StorageFull`, `Conflict`,
+        `BadPath`. None is not known, or nowhere."""
+
     async def commit(
         self, key: str, path: str, *, may_replace: bool | Identity, partial: bool = False
     ) -> Identity | None:

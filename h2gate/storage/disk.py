@@ -80,6 +80,15 @@ class DiskStorage:
         if fd >= 0:
             os.close(fd)  # this is what frees the blocks, and takes a while where they are many
 
+    async def look_ahead(self, path: str | None, n_bytes: int | None) -> None:
+        with translating(f"/{path}"):
+            await self._threads.submit(self._look_ahead, path, n_bytes)
+
+    def _look_ahead(self, path: str | None, n_bytes: int | None) -> None:
+        check_room(self._partial, n_bytes)
+        if path is not None:
+            self._tree.check_place(path)
+
     async def commit(
         self, key: str, path: str, *, may_replace: bool | Identity, partial: bool = False
     ) -> Identity | None:

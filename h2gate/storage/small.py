@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from h2gate.errors import BadPath, Conflict, GateError, PreconditionFailed
-from h2gate.storage.tree import Tree, identity_of, translated, translating
+from h2gate.errors import GateError, PreconditionFailed
+from h2gate.storage.tree import Tree, identity_of, there, translated, translating
 from h2gate.upload import Identity, Tap
 
 
@@ -122,9 +121,9 @@ class Committer:
     def _show(self, commit: Commit, here: int) -> Identity | GateError | None:
         name = commit.path.rpartition("/")[2]
         try:
-            there = _there(name, here, f"/{commit.path}")
+            found = there(name, here, f"/{commit.path}")
             if isinstance(commit.may_replace, Identity):
-                if there != commit.may_replace:
+                if found != commit.may_replace:
                     return PreconditionFailed(f"/{commit.path} has changed")
             elif not commit.may_replace:
                 os.link(commit.key, name, src_dir_fd=commit.folder, dst_dir_fd=here)
@@ -137,17 +136,4 @@ class Committer:
             return error
         except OSError as error:
             return translated(error, f"/{commit.path}")
-        return there
-
-
-def _there(name: str, here: int, shown: str) -> Identity | None:
-    """The file that is there. Raises `Conflict` or `BadPath` for anything else, which a rename might replace."""
-    try:
-        found = os.stat(name, dir_fd=here, follow_symlinks=False)
-    except FileNotFoundError:
-        return None
-    if stat.S_ISLNK(found.st_mode):
-        raise BadPath(f"{shown} is a symbolic link")
-    if not stat.S_ISREG(found.st_mode):
-        raise Conflict(f"{shown} is {'a folder' if stat.S_ISDIR(found.st_mode) else 'not a file'}")
-    return identity_of(found)
+        return found

@@ -9,7 +9,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from h2gate.errors import BadPath, Conflict, GateError, NotFound, StorageFailed, StorageFull
 from h2gate.upload import Identity
@@ -103,6 +103,12 @@ class Tree:
                 os.fsync(here)
         return os.open(name, _FOLDER, dir_fd=here)
 
+    def check_place(self, path: str) -> None:
+        """Raises `Conflict` or `BadPath`, or `OSError`, if no file can be shown at `path` as things are."""
+        parent, _, name = path.rpartition("/")
+        with suppress(FileNotFoundError), self.folder(parent) as here:
+            there(name, here, f"/{path}")
+
     @contextmanager
     def file(self, path: str, flags: int = os.O_RDONLY) -> Iterator[int]:
         """The descriptor of a regular file. Raises `NotFound` for anything else, `BadPath` for a link."""
@@ -117,6 +123,19 @@ class Tree:
             yield fd
         finally:
             os.close(fd)
+
+
+def there(name: str, here: int, shown: str) -> Identity | None:
+    """The file that has a name now. Raises `Conflict` or `BadPath` for anything else, which a rename might replace."""
+    try:
+        found = os.stat(name, dir_fd=here, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    if stat.S_ISLNK(found.st_mode):
+        raise BadPath(f"{shown} is a symbolic link")
+    if not stat.S_ISREG(found.st_mode):
+        raise Conflict(f"{shown} is {'a folder' if stat.S_ISDIR(found.st_mode) else 'not a file'}")
+    return identity_of(found)
 
 
 def _is_link(root: int, path: str) -> bool:

@@ -81,14 +81,16 @@ class Resumables:
             self._register.notify(upload_id)
 
     async def create(self, plan: Plan) -> Resumable:
-        """Begin an upload: durable when this returns, with no bytes yet. Raises `TooLarge`, `PreconditionFailed`."""
+        """Begin an upload: durable when this returns, with no bytes yet. Raises `TooLarge`, `PreconditionFailed`, and
+        what `Storage.look_ahead` raises."""
         check_size(self._settings, plan.length)
-        await self._check_conditions(plan)
+        await self._check_place(plan, None)
         return await self._begin(plan, "receiving", plan.length)
 
-    async def _check_conditions(self, plan: Plan) -> None:
+    async def _check_place(self, plan: Plan, n_bytes: int | None) -> None:
         if plan.path:
             await self._uploads.may_replace(plan.path, conditional(plan.conditions))
+        await self._storage.look_ahead(plan.path or None, n_bytes)
 
     async def _begin(self, plan: Plan, state: str, length: int | None) -> Resumable:
         record = _planned(plan, state, length)
@@ -125,7 +127,7 @@ class Resumables:
         """
         length = agreed_length(first, 0, plan.length)
         check_limits(self._settings, first, 0, length)
-        await self._check_conditions(plan)
+        await self._check_place(plan, first.body.length)
         async with AsyncExitStack() as stack:
             planned = _planned(plan, "receiving", length)
             async with self._all_or_nothing(planned):
@@ -149,6 +151,7 @@ class Resumables:
         if known.parts:
             raise Refused("a concatenation takes no bytes of its own (tus 1.0.0)")
         check_codings(known, request.codings)
+        await self._storage.look_ahead(None, request.body.length)
         async with self._holding(upload_id) as (lease, record):
             if record.state in _ENDING:
                 await self._completion.complete(lease.partial, record)
@@ -264,7 +267,7 @@ class Resumables:
         lengths = [each.length for each in parts]
         length = None if None in lengths else sum(filter(None, lengths))
         check_size(self._settings, length)
-        await self._uploads.may_replace(plan.path, conditional(plan.conditions))
+        await self._check_place(plan, None)
         record = await self._begin(plan, "joining", length)
         await self._joining.join_if_whole(record.id)
         return await self._register.not_over(record.id)

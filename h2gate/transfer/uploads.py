@@ -26,6 +26,8 @@ from h2gate.upload import Body, Identity, Upload
 
 _HASHES_KEPT = 4096
 _LOOKS = 3
+_SMALL_BYTES = 128 << 10
+"""So many are here before it is known whether they may become a file; looking first would cost more."""
 
 
 class Uploads:
@@ -50,14 +52,19 @@ class Uploads:
         expected: Mapping[str, bytes],
         modified_ns: int | None,
         precondition: Precondition | None = None,
+        is_awaited: bool = False,
     ) -> tuple[File, bool]:
         """Store a whole file; returns it and whether it replaced another.
 
+        `is_awaited`: the sender waits to be told that the body is wanted. What cannot become the file is refused before
+        that, and before anything large is asked for.
         `expected` digests by RFC 9530's names; the body's trailers may bring more. Raises `DigestMismatch`, `TooLarge`,
         `BodyCut`, `PeerGone`, `PreconditionFailed`, `Conflict`; nothing is shown or kept then.
         """
         metered = Metered(body, self._max_body)
         await self.may_replace(path, precondition)
+        if is_awaited or body.length is None or body.length > _SMALL_BYTES:
+            await self._storage.look_ahead(path, body.length)
         key = secrets.token_hex(12)
         hashes = Hashes(self._names | (expected.keys() & ALGORITHMS.keys()))
         identity = await self._storage.stage(key, metered, hashes.taps, modified_ns=modified_ns)

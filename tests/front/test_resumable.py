@@ -210,9 +210,18 @@ def test_condition_is_checked_before_the_upload_and_at_its_end(http: httpx.Clien
 
 
 def test_folder_in_the_way_is_told_as_the_end(http: httpx.Client, place: str) -> None:
+    url = begin(http, f"{place}/a").headers["location"]
     http.put(f"{place}/a/b", content=b"x")
-    refused = http.put(f"{place}/a", content=b"x", headers={"upload-complete": "?1"})
+    refused = append(http, url, 0, b"x", "?1")
     assert (refused.status_code, refused.headers["upload-complete"]) == (409, "?1")
+
+
+def test_folder_that_is_in_the_way_from_the_beginning_lets_nothing_begin(http: httpx.Client, place: str) -> None:
+    http.put(f"{place}/a/b", content=b"x")
+    before = n_uploads(http)
+    refused = http.put(f"{place}/a", content=b"x", headers={"upload-complete": "?1"})
+    assert problem(refused) == (409, "conflict")
+    assert n_uploads(http) == before
 
 
 def test_fields_of_the_file_come_back_and_those_of_the_message_do_not(http: httpx.Client, place: str) -> None:

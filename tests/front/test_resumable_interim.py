@@ -14,7 +14,7 @@ from tests.conftest import Serve, Served
 from tests.front.conftest import Curl, wait_until
 from tests.front.talk import Fields, Http1Talk, Http2Talk, Talk
 from tests.front.test_resumable import APPEND, append, begin, digest_of, n_uploads
-from tests.front.tusser import BYTES, VERSION
+from tests.front.tusser import BYTES, VERSION, encoded
 
 KIB = 1 << 10
 PIECE = os.urandom(300 * KIB)
@@ -181,6 +181,36 @@ def test_refused_creation_is_told_at_once_without_100_or_104(talk: Open, eager: 
     fields = {**DRAFT, "upload-complete": "?1", "upload-length": "4", "content-length": "3", "expect": "100-continue"}
     refused = talk(eager, "PUT", "/files/a", fields)
     assert (refused.answer()[0], refused.interim) == (400, [])
+
+
+@pytest.mark.parametrize("kind", ["draft", "tus", "plain", "append"])
+@pytest.mark.parametrize(
+    ("path", "size", "status"), [("folder", 3, 409), ("file/x", 3, 409), ("link/x", 3, 400), ("new", 9 * 10**14, 507)]
+)
+def test_body_that_has_no_place_or_no_room_is_refused_before_it_is_asked_for(
+    talk: Open, eager: Served, kind: str, path: str, size: int, status: int
+) -> None:
+    for name in ("file", "folder/file"):
+        stored = talk(eager, "PUT", f"/files/{name}", {"content-length": "1"})
+        stored.send(b"x")
+        stored.end()
+        assert stored.answer()[0] == 201
+    eager.path("link").symlink_to(eager.path("folder"))
+    method, url, fields = "PUT", f"/files/{path}", {"content-length": str(size), "expect": "100-continue"}
+    if kind == "draft":
+        fields |= {**DRAFT, "upload-complete": "?1"}
+    elif kind == "tus":
+        method, url, fields = "POST", "/tus/", {**fields, **TUS, "upload-length": str(size)}
+        fields["upload-metadata"] = encoded({"path": path})
+    elif kind == "append":
+        begun = talk(eager, "PUT", "/files/new", {"upload-complete": "?0", "content-length": "0"})
+        begun.end()
+        method, url, status = "PATCH", begun.answer()[1]["location"], 507
+        fields |= {**DRAFT, **APPEND, "upload-offset": "0", "upload-complete": "?0", "content-length": str(9 * 10**14)}
+    refused = talk(eager, method, url, fields)
+    assert (refused.answer()[0], refused.interim) == (status, [])
+    n_begun = 1 if kind == "append" else 0
+    assert len(list((eager.data / "partial").iterdir())) == n_begun
 
 
 def test_newcomer_takes_over_and_the_old_request_is_told(talk: Open, eager: Served) -> None:

@@ -11,7 +11,16 @@ from typing import Any
 
 import pytest
 
-from h2gate.errors import BodyCut, Conflict, DigestMismatch, Locked, NotFound, PreconditionFailed
+from h2gate.errors import (
+    BadPath,
+    BodyCut,
+    Conflict,
+    DigestMismatch,
+    Locked,
+    NotFound,
+    PreconditionFailed,
+    StorageFull,
+)
 from h2gate.storage.base import Storage
 from h2gate.storage.disk import SMALL_BYTES, DiskStorage
 from h2gate.upload import Batch, Identity, Tap
@@ -258,3 +267,36 @@ async def test_restore_cuts_the_same_file_and_leaves_any_other(opened: Open) -> 
         others = [("d/a", replace(old, inode=1)), ("d/a", replace(old, size=4)), ("b", old), ("d", old), ("d/a/b", old)]
         assert [await storage.restore(*other) for other in others] == [None] * 5
         assert await read(storage, "d/a") == b"old"
+
+
+@pytest.mark.parametrize(
+    ("path", "error"),
+    [
+        ("folder", Conflict),
+        ("file/x", Conflict),
+        ("file/x/y", Conflict),
+        ("link", BadPath),
+        ("link/x", BadPath),
+        ("folder/link/x", BadPath),
+    ],
+)
+async def test_place_that_no_file_can_have_is_known_ahead(
+    opened: Open, tmp_path: Path, path: str, error: type[Exception]
+) -> None:
+    async with opened() as storage:
+        await put(storage, "file", b"x")
+        await put(storage, "folder/file", b"x")
+        (tmp_path / "files" / "link").symlink_to("folder")
+        (tmp_path / "files" / "folder" / "link").symlink_to("/")
+        with pytest.raises(error):
+            await storage.look_ahead(path, None)
+        for fine in ("file", "folder/file", "folder/new", "new/er/file", None):
+            await storage.look_ahead(fine, 100)
+
+
+async def test_more_than_there_is_room_for_is_known_ahead(opened: Open) -> None:
+    async with opened() as storage:
+        for path in ("a", None):
+            with pytest.raises(StorageFull):
+                await storage.look_ahead(path, 1 << 60)
+            await storage.look_ahead(path, None)
