@@ -88,6 +88,8 @@ class Upload:
 
 
 OPEN_STATES = ("receiving", "decoding", "completing", "joining")
+ENDING_STATES = ("decoding", "completing")
+"""All bytes are in, and were verified."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,9 +147,19 @@ class Resumable:
         return not self.path
 
     @property
+    def has_offset(self) -> bool:
+        """Unlike a concatenation until it is made: nobody can go on with that."""
+        return not self.parts or self.state == "complete"
+
+    @property
     def is_open(self) -> bool:
         """Not over, and not complete."""
         return self.state in OPEN_STATES
+
+    @property
+    def is_over(self) -> bool:
+        """It has ended, and came to nothing."""
+        return not self.is_open and self.state != "complete"
 
 
 def checked_path(text: str) -> str:

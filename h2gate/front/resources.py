@@ -64,8 +64,9 @@ async def _head(request: Request, gateway: Gateway, upload_id: str) -> None:
     interop = Interop.of(request.headers)
     wanted = "sha-256" in wanted_digests(request.headers.get("want-repr-digest"))
     record = await gateway.resumables.offset(upload_id, digest=wanted)
-    answer = [interop.told(complete=record.state == "complete"), ("upload-offset", str(record.offset))]
-    answer.append(limit_field(gateway.settings, record))
+    answer = [interop.told(complete=record.state == "complete"), limit_field(gateway.settings, record)]
+    if record.has_offset:
+        answer.append(("upload-offset", str(record.offset)))
     if record.length is not None:
         answer.append(("upload-length", str(record.length)))
     if record.sha256 is not None:

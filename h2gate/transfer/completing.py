@@ -70,7 +70,8 @@ class Completion:
         `hasher` has seen all bytes (if not, they are read), `whole` are digests that came last. One that is found
         "completing" or "decoding" was verified before. Raises `DigestMismatch`, `BadCoding`, `TooLarge`: the upload has
         failed then; `PreconditionFailed`, `Conflict`, `BadPath` and what storage and ledger raise: the bytes are kept,
-        and it may be tried again. `CompletedUpload` when it is found to be so.
+        and it may be tried again (a concatenation has failed, and its parts are kept). `CompletedUpload` when it is
+        found to be so.
         """
         if record.state == "decoding":
             return await self._decode_and_show(partial, record)
@@ -100,6 +101,11 @@ class Completion:
         record = await self._register.change(record, state="failed", reason=reason, hash_state=None, verified=None)
         await self.drop(record)
         return record
+
+    async def end(self, record: Resumable, state: str) -> None:
+        """Somebody or its time ended it: that is the state. It must be held, or be complete."""
+        await self._register.change(record, state=state, hash_state=None)
+        await self.drop(record)
 
     async def drop(self, record: Resumable) -> None:
         """Remove what is left of its bytes."""
@@ -171,7 +177,10 @@ class Completion:
             )
             record = await self._register.change(record, showing=upload, state="completing")
             replaced = await self._uploads.show(upload, may_replace, hasher, partial=True)
-        except (PreconditionFailed, Conflict, BadPath):
+        except (PreconditionFailed, Conflict, BadPath) as error:
+            if record.parts:  # nobody can go on with it, and what it was made of is still there
+                await self.fail(record, str(error))
+                raise
             kept = None if is_coded(record) else record.sha256
             await self._register.change(record, state="receiving", sha256=kept)
             if is_coded(record):  # not before: where it is gone and the record says "completing", it was shown

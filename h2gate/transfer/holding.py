@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from h2gate.errors import CompletedUpload, Gone, NotFound
@@ -17,10 +17,18 @@ log = logging.getLogger("h2gate.transfer")
 
 
 class Holder:
-    def __init__(self, ledger: Ledger, register: Register, leases: Leases) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        register: Register,
+        leases: Leases,
+        fail: Callable[[Resumable, str], Awaitable[Resumable]],
+    ) -> None:
+        """`fail` ends an upload and removes what is left of it."""
         self._ledger = ledger
         self._register = register
         self._leases = leases
+        self._fail = fail
 
     @asynccontextmanager
     async def hold(self, upload_id: str, *, patient: bool = True) -> AsyncIterator[tuple[Lease, Resumable]]:
@@ -56,4 +64,4 @@ class Holder:
 
     async def _lost(self, record: Resumable) -> Gone:
         log.error("upload %s: the storage has lost bytes that were acknowledged", record.id)
-        return over(await self._register.change(record, state="failed", reason="the storage has lost bytes of it"))
+        return over(await self._fail(record, "the storage has lost bytes of it"))

@@ -1,4 +1,5 @@
-"""Concatenations (tus 1.0.0): made of their parts when the last of these is whole, whoever asked and is still there.
+"""Concatenations (tus 1.0.0): made of their parts when the last of these is whole, whoever asked and is still there;
+over as soon as one of them is.
 
 The parts are read once and written behind each other, hashed on the way; the first part's SHA-256 is gone on with, so
 its bytes are not hashed again.
@@ -44,22 +45,33 @@ class Joining:
         self._settings = settings
         self._digest = settings.digest
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._looks: set[asyncio.Task[None]] = set()
+        register.listen(self._heard)
 
-    async def part_is_whole(self, part_id: str) -> None:
-        """Begin what has waited for this part."""
+    def _heard(self, record: Resumable) -> None:
+        """A part that is whole or over is no longer waited for."""
+        if record.is_part and not record.is_open:
+            look = asyncio.create_task(self._part_is_settled(record.id))
+            self._looks.add(look)
+            look.add_done_callback(self._looks.discard)
+            look.add_done_callback(_log_failure)
+
+    async def _part_is_settled(self, part_id: str) -> None:
         for record in await self._ledger.resumables_in(["joining"]):
             if part_id in record.parts:
-                await self._begin_if_whole(record)
+                await self._begin_if_settled(record)
 
-    async def join_if_whole(self, upload_id: str) -> None:
-        """Join the parts, if all are whole; it is done to its end whether this is cancelled or not."""
+    async def join_if_settled(self, upload_id: str) -> None:
+        """Join the parts if all are whole, or fail if one is gone; it is done to its end whether this is cancelled or
+        not."""
         record = await self._register.known(upload_id)
-        if (task := await self._begin_if_whole(record)) is not None:
+        if (task := await self._begin_if_settled(record)) is not None:
             await asyncio.shield(task)
 
-    async def _begin_if_whole(self, record: Resumable) -> asyncio.Task[None] | None:
+    async def _begin_if_settled(self, record: Resumable) -> asyncio.Task[None] | None:
         parts = [await self._ledger.resumable(each) for each in record.parts]
-        if any(each is not None and each.is_open for each in parts):
+        is_gone = any(each is None or each.is_over for each in parts)
+        if not is_gone and any(each is not None and each.is_open for each in parts):
             return None
         if record.id not in self._tasks:
             task = asyncio.create_task(self._join(record.id))
@@ -115,9 +127,10 @@ class Joining:
 
     async def close(self) -> None:
         """End what runs; it will be begun anew after the next start."""
-        for task in list(self._tasks.values()):
+        tasks = [*self._looks, *self._tasks.values()]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _resumed(part: Resumable) -> Sha256 | None:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TypeVar
 
-from h2gate.errors import Locked, Superseded
+from h2gate.errors import Locked, NotFound, Superseded
 from h2gate.storage.base import Partial, Storage
 
 _T = TypeVar("_T")
@@ -80,6 +80,14 @@ class Leases:
         finally:
             del self._held[upload_id]
             lease.released.set()
+
+    async def is_free(self, upload_id: str) -> bool:
+        """Whether there is an unfinished file that nobody is holding."""
+        try:
+            async with self.hold(upload_id, patient=False):
+                return True
+        except (Locked, NotFound):
+            return False
 
     async def _released(self, other: Lease, deadline: float) -> None:
         try:

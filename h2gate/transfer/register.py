@@ -23,27 +23,38 @@ class Register:
     """`tell_others` tells the other processes of an upload that has changed its state."""
 
     def __init__(self, ledger: Ledger, tell_others: Callable[[str], None], keep_seconds: float) -> None:
+        self.keep_seconds = keep_seconds
         self._ledger = ledger
         self._tell_others = tell_others
-        self._keep_seconds = keep_seconds
+        self._listeners: list[Callable[[Resumable], None]] = []
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+
+    def listen(self, listener: Callable[[Resumable], None]) -> None:
+        """Have `listener` called with every upload whose state was changed here, once that is durable."""
+        self._listeners.append(listener)
 
     async def begin(self, resumable: Resumable) -> Resumable:
         """Keep a new one."""
         now = time.time()
-        resumable = replace(resumable, created_at=now, changed_at=now, expires_at=now + self._keep_seconds)
+        resumable = replace(resumable, created_at=now, changed_at=now, expires_at=now + self.keep_seconds)
         await self._ledger.begin(resumable)
         return resumable
 
     async def change(self, resumable: Resumable, *, showing: Upload | None = None, **changes: Any) -> Resumable:
         """Keep it with some changes (see `Ledger.keep`). It is alive: it expires that much later."""
         now = time.time()
-        changed = replace(resumable, changed_at=now, expires_at=now + self._keep_seconds, **changes)
+        changed = replace(resumable, changed_at=now, expires_at=now + self.keep_seconds, **changes)
         changed = await self._ledger.keep(changed, showing=showing)
         if changed.state != resumable.state:
             self.notify(changed.id)
             self._tell_others(changed.id)
+            for listener in self._listeners:
+                listener(changed)
         return changed
+
+    async def prolong(self, resumable: Resumable, expires_at: float) -> None:
+        """Keep it until then, unless it is changed. It must be held, or be complete."""
+        await self._ledger.keep(replace(resumable, expires_at=expires_at))
 
     async def completed(self, resumable: Resumable, **changes: Any) -> Resumable:
         """Say that it is complete. Another process that found its file shown may have said so first."""
@@ -65,7 +76,7 @@ class Register:
     async def not_over(self, upload_id: str) -> Resumable:
         """The record, unless the upload is over. Raises `NotFound`, `Gone`."""
         found = await self.known(upload_id)
-        if not found.is_open and found.state != "complete":
+        if found.is_over:
             raise over(found)
         return found
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -17,28 +16,28 @@ from pathlib import Path
 
 from h2gate.codec.sha256 import Sha256
 from h2gate.config import Settings
-from h2gate.errors import BadField, CompletedUpload, Conflict, GateError, Gone, Locked, NotFound, Refused
+from h2gate.errors import BadField, CompletedUpload, Conflict, GateError, Locked, NotFound, Refused
 from h2gate.ledger.base import Ledger
 from h2gate.storage.base import Partial, Storage
 from h2gate.transfer.appending import Append, agreed_length, check_limits, check_size
 from h2gate.transfer.completing import Completion, Outcome
+from h2gate.transfer.expiring import Expiry
 from h2gate.transfer.file import conditional
 from h2gate.transfer.holding import Holder
 from h2gate.transfer.joining import Joining
 from h2gate.transfer.lease import LET_GO, Lease, Leases
 from h2gate.transfer.mailbox import Mailbox
 from h2gate.transfer.receiving import Receiving
+from h2gate.transfer.recovering import recover
 from h2gate.transfer.register import CHANGED, Register
-from h2gate.transfer.undoing import check_codings, upload_of
+from h2gate.transfer.undoing import check_codings
 from h2gate.transfer.uploads import Uploads
-from h2gate.upload import OPEN_STATES, Resumable
+from h2gate.upload import ENDING_STATES, Resumable
 
 log = logging.getLogger("h2gate.transfer")
 
 MAX_PARTS = 10_000
 LISTED = 1000
-_ENDING = ("decoding", "completing")
-"""All bytes are in, and were verified."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +70,9 @@ class Resumables:
         ask_others = lambda name: self._mailbox.tell(LET_GO, name)  # noqa: E731
         self._leases = Leases(storage, ask_others, settings.takeover_seconds)
         self._completion = Completion(storage, self._register, uploads, settings)
-        self._holding = Holder(ledger, self._register, self._leases).hold
+        self._holding = Holder(ledger, self._register, self._leases, self._completion.fail).hold
         self._joining = Joining(ledger, self._register, self._completion, self._holding, settings)
+        self._expiry = Expiry(storage, ledger, self._register, self._leases, self._completion, self._holding)
 
     def _heard(self, word: str, upload_id: str) -> None:
         if word == LET_GO:
@@ -137,9 +137,7 @@ class Resumables:
             if announce is not None:
                 await announce(record)
             length_before = first.length if plan.length is None else plan.length
-            outcome = await self._append(lease, record, first, length_before)
-        await self._tell_joining(outcome)
-        return outcome
+            return await self._append(lease, record, first, length_before)
 
     async def append(self, upload_id: str, request: Append) -> Outcome:
         """Append a body; whoever is writing this upload is asked to let go of it first.
@@ -153,12 +151,10 @@ class Resumables:
         check_codings(known, request.codings)
         await self._storage.look_ahead(None, request.body.length)
         async with self._holding(upload_id) as (lease, record):
-            if record.state in _ENDING:
+            if record.state in ENDING_STATES:
                 await self._completion.complete(lease.partial, record)
                 raise CompletedUpload("the upload is complete", offset=record.offset)
-            outcome = await self._append(lease, record, request, record.length)
-        await self._tell_joining(outcome)
-        return outcome
+            return await self._append(lease, record, request, record.length)
 
     async def _append(self, lease: Lease, record: Resumable, request: Append, length_before: int | None) -> Outcome:
         hasher = await self._hasher(lease.partial, record, request.whole)
@@ -169,10 +165,6 @@ class Resumables:
             return await self._completion.complete(lease.partial, after, hasher, whole)
         is_known = hasher is not None and hasher.n_bytes == after.offset
         return Outcome(after, sha256=hasher.digest() if hasher is not None and is_known else None)
-
-    async def _tell_joining(self, outcome: Outcome) -> None:
-        if outcome.upload.is_part and outcome.upload.state == "complete":
-            await self._joining.part_is_whole(outcome.upload.id)
 
     async def _hasher(self, partial: Partial, record: Resumable, whole: Mapping[str, bytes]) -> Sha256 | None:
         """A running SHA-256 of what is there; None where that would mean to read all of it now.
@@ -194,23 +186,21 @@ class Resumables:
         of the bytes so far, where it is known. Raises as `append` does, but for `CompletedUpload`.
         """
         record = await self._register.not_over(upload_id)
-        if record.state not in ("receiving", *_ENDING):
+        if record.state not in ("receiving", *ENDING_STATES):
             return record
         try:
             async with self._holding(upload_id, patient=record.state != "decoding") as (lease, held):
                 is_whole = length_ends and held.state == "receiving" and held.offset == held.length
-                if not is_whole and held.state not in _ENDING:
+                if not is_whole and held.state not in ENDING_STATES:
                     return await self._with_digest(lease.partial, held) if digest else held
                 hasher = await self._hasher(lease.partial, held, {})
-                outcome = await self._completion.complete(lease.partial, held, hasher)
+                return (await self._completion.complete(lease.partial, held, hasher)).upload
         except CompletedUpload:
             return await self._register.not_over(upload_id)
         except Locked:
             if record.state != "decoding":
                 raise
             return record  # somebody is at it, and all has come
-        await self._tell_joining(outcome)
-        return outcome.upload
 
     async def _with_digest(self, partial: Partial, held: Resumable) -> Resumable:
         hasher = await self._hasher(partial, held, {})
@@ -230,14 +220,7 @@ class Resumables:
 
     async def left_at(self, owner: str, path: str) -> Sequence[Resumable]:
         """An owner's uploads of the file at `path` that nobody is writing now, the last changed first."""
-        return [each for each in await self._ledger.resumables_at(owner, path) if await self._is_left(each.id)]
-
-    async def _is_left(self, upload_id: str) -> bool:
-        try:
-            async with self._leases.hold(upload_id, patient=False):
-                return True
-        except (Locked, NotFound):
-            return False
+        return [each for each in await self._ledger.resumables_at(owner, path) if await self._leases.is_free(each.id)]
 
     async def cancel(self, upload_id: str) -> None:
         """End an upload and free its bytes. Of a complete one just the upload is forgotten: its file is a file.
@@ -248,15 +231,11 @@ class Resumables:
         if record.is_open:
             try:
                 async with self._holding(upload_id) as (_, record):
-                    await self._end(record, "cancelled")
+                    await self._completion.end(record, "cancelled")
             except CompletedUpload:
                 record = await self._register.not_over(upload_id)
         if record.state == "complete":
-            await self._end(record, "cancelled")
-
-    async def _end(self, record: Resumable, state: str) -> None:
-        await self._register.change(record, state=state, hash_state=None)
-        await self._completion.drop(record)
+            await self._completion.end(record, "cancelled")
 
     async def join(self, plan: Plan) -> Resumable:
         """Begin a concatenation of `plan.parts`; complete when this returns, if they all are. Otherwise it becomes so
@@ -269,7 +248,7 @@ class Resumables:
         check_size(self._settings, length)
         await self._check_place(plan, None)
         record = await self._begin(plan, "joining", length)
-        await self._joining.join_if_whole(record.id)
+        await self._joining.join_if_settled(record.id)
         return await self._register.not_over(record.id)
 
     async def _part(self, upload_id: str) -> Resumable:
@@ -282,60 +261,18 @@ class Resumables:
         return found
 
     async def expire(self, limit: int = 100) -> int:
-        """End uploads whose time is over and forget those that ended long ago; how many. To be called until that is 0;
-        safe to interrupt."""
-        return sum([await self._expire(each) for each in await self._ledger.outdated(time.time(), limit=limit)])
-
-    async def _expire(self, record: Resumable) -> bool:
-        if not record.is_open:
-            await self._storage.drop(record.id)
-            await self._ledger.drop(record)
-            return True
-        try:
-            async with self._holding(record.id, patient=False) as (_, held):
-                if held.expires_at < time.time():
-                    log.info("upload %s has expired at %d bytes", held.id, held.offset)
-                    await self._end(held, "expired")
-                    return True
-        except Locked:
-            log.info("upload %s should have expired, but is being written", record.id)
-        except (CompletedUpload, Gone, NotFound):
-            return True
-        return False
+        """See `Expiry.expire`."""
+        return await self._expiry.expire(limit)
 
     async def rejoin(self) -> None:
-        """Go on with concatenations that a crash interrupted."""
+        """Go on with concatenations that a crash interrupted, or a failure."""
         for record in await self._ledger.resumables_in(["joining"]):
             with suppress(GateError):  # logged by it, and no reason to leave the others
-                await self._joining.join_if_whole(record.id)
+                await self._joining.join_if_settled(record.id)
 
     async def recover(self) -> int:
         """After a crash, while nobody serves: make ledger and storage agree about all uploads; how many differed."""
-        sizes = await self._storage.partials()
-        unfinished = await self._ledger.resumables_in(OPEN_STATES)
-        known = {each.id for each in unfinished}
-        for key in sizes:
-            if upload_of(key) not in known:
-                await self._collect(key)
-        differing = [each for each in unfinished if each.verified is not None or sizes.get(each.id) != each.offset]
-        differing += [each for each in unfinished if each.state in _ENDING and each not in differing]
-        for record in differing:
-            if record.state != "joining":
-                await self._recover(record)
-        return len(differing)
-
-    async def _collect(self, key: str) -> None:
-        """Remove an unfinished file that no upload has, unless it is a part of a concatenation."""
-        record = await self._ledger.resumable(key)
-        if record is None or record.state != "complete" or not record.is_part:
-            log.info("removing the unfinished file %s, which belongs to no upload", key)
-            await self._storage.drop(key)
-
-    async def _recover(self, record: Resumable) -> None:
-        try:
-            await self.offset(record.id)
-        except Exception as error:  # noqa: BLE001 - one upload must not keep the gateway from starting
-            log.warning("upload %s, after the last run: %s", record.id, error)
+        return await recover(self._storage, self._ledger, self.offset)
 
     async def close(self) -> None:
         """Let go of everything. No request may be left."""

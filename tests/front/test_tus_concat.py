@@ -128,6 +128,9 @@ def test_unfinished_concatenation_has_a_length_and_no_offset_until_its_last_part
     final = created.headers["location"]
     assert (created.status_code, "upload-expires" in created.headers) == (201, True)
     for url in (second, first):
+        draft = tus.http.head(final.replace("tus", "uploads"))
+        assert (draft.status_code, draft.headers["upload-complete"]) == (204, "?0")
+        assert "upload-offset" not in draft.headers
         head = tus.head(final).headers
         assert (head["upload-length"], head["upload-concat"]) == ("6", f"final;{first} {second}")
         assert head.keys().isdisjoint({"upload-offset", "upload-defer-length"})
@@ -153,8 +156,10 @@ def test_concatenation_whose_part_is_cancelled_is_over(tus: Tus) -> None:
     first, second = tus.part(length=2), tus.part(length=2)
     final = join(tus, first, second).headers["location"]
     assert tus.request("DELETE", first).status_code == 204
-    tus.patch(second, 0, b"cd")
-    wait_until(lambda: tus.head(final).status_code == 410, "it waits for ever")
+    waited = tus.http.get(final.replace("tus", "uploads"), headers={"prefer": "wait=60"}).json()
+    assert (waited["state"], waited["reason"]) == ("failed", "a part is gone")
+    assert tus.head(final).status_code == 410
+    assert tus.patch(second, 0, b"cd").status_code == 204
     assert tus.get().status_code == 404
 
 
@@ -186,16 +191,17 @@ def test_concatenation_that_fails_leaves_nothing_but_its_parts(tus: Tus, gateway
     assert join(tus, *parts).status_code == 201
 
 
-def test_unfinished_concatenation_that_cannot_be_shown_tells_why_until_it_can_or_is_ended(tus: Tus) -> None:
+def test_unfinished_concatenation_that_cannot_be_shown_has_failed_and_tells_why_and_is_made_anew(tus: Tus) -> None:
     parts = [tus.part(b"ab"), tus.part(length=2)]
     new, taken = [join(tus, *parts, **given).headers["location"] for given in ({"if_none_match": "*"}, {"name": "b"})]
     for path in ("a", "b/x"):
         assert tus.http.put(f"/files/{tus.folder}/{path}", content=b"there").status_code == 201
     assert tus.patch(parts[1], 0, b"cd").status_code == 204
-    wait_until(lambda: tus.head(new).status_code == 412, "nothing is told")
-    wait_until(lambda: tus.head(taken).status_code == 409, "nothing is told")
-    assert tus.request("DELETE", new).status_code == 204
+    for url, why in ((new, "If-None-Match"), (taken, "folder")):
+        waited = tus.http.get(url.replace("tus", "uploads"), headers={"prefer": "wait=60"}).json()
+        assert (waited["state"], why in waited["reason"]) == ("failed", True)
+        assert tus.head(url).status_code == 410
     for path in ("b/x", "b/"):
         assert tus.http.delete(f"/files/{tus.folder}/{path}").status_code == 204
-    assert tus.offset(taken) == 4
+    assert join(tus, *parts, name="b").status_code == 201
     assert (tus.get("a").content, tus.get("b").content) == (b"there", b"abcd")

@@ -9,7 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from h2gate.errors import BadField, CompletedUpload, Gone, NotFound, PreconditionFailed, Refused
+from h2gate.errors import (
+    BadField,
+    CompletedUpload,
+    Conflict,
+    DigestMismatch,
+    Gone,
+    NotFound,
+    PreconditionFailed,
+    Refused,
+)
 from h2gate.gateway import Gateway
 from h2gate.transfer.resumables import Plan
 from tests.transfer.running import (
@@ -19,7 +28,6 @@ from tests.transfer.running import (
     cancelled_after,
     kept,
     offset,
-    outdate,
     part_of,
     put,
     run,
@@ -96,21 +104,70 @@ def test_concatenation_of_what_is_no_part_or_gone_is_refused_and_leaves_nothing(
     run(tmp_path, test)
 
 
-@pytest.mark.parametrize("ends", ["cancelled", "forgotten"])
-def test_concatenation_fails_when_a_part_ended_before_the_others_were_whole(tmp_path: Path, ends: str) -> None:
+@pytest.mark.parametrize("ends", ["cancelled", "failed", "whole and cancelled", "lost"])
+def test_concatenation_fails_at_once_when_a_part_ends_and_who_waits_is_told(tmp_path: Path, ends: str) -> None:
     async def test(gateway: Gateway) -> None:
-        ended, other = await part_of(gateway), await part_of(gateway)
+        ended = await gateway.resumables.create(Plan(path="", length=3))
+        other = await part_of(gateway)
         joined = await gateway.resumables.join(Plan(path="a", parts=[other.id, ended.id]))
-        await gateway.resumables.cancel(ended.id)
-        if ends == "forgotten":
-            outdate(tmp_path, ended.id)
-            await gateway.resumables.expire()
-        await append(gateway, other, b"1", complete=True)
-        assert (await gateway.resumables.settled(joined.id, 50)).state == "failed"
+        waiting = asyncio.create_task(gateway.resumables.settled(joined.id, 50))
+        if ends == "failed":
+            with pytest.raises(DigestMismatch):
+                await append(gateway, ended, b"123", whole={"sha-256": bytes(32)})
+        elif ends == "lost":
+            await append(gateway, ended, b"12")
+            (tmp_path / "partial" / ended.id).write_bytes(b"1")
+            with pytest.raises(Gone):
+                await offset(gateway, ended)
+        else:
+            await append(gateway, ended, b"123" if ends == "whole and cancelled" else b"12")
+            await gateway.resumables.cancel(ended.id)
+        failed = await waiting
+        assert (failed.state, failed.reason) == ("failed", "a part is gone")
         with pytest.raises(Gone):
             await offset(gateway, joined)
+        assert (kept(tmp_path), shown(tmp_path)) == ({other.id: b""}, {})
+
+    run(tmp_path, test)
+
+
+def test_concatenation_whose_part_was_forgotten_fails(tmp_path: Path) -> None:
+    async def test(gateway: Gateway) -> None:
+        ended = await part_of(gateway)
+        joined = await gateway.resumables.join(Plan(path="a", parts=[ended.id]))
+        await gateway._ledger.drop(ended)
         await gateway.resumables.rejoin()
-        assert shown(tmp_path) == {}
+        assert (await gateway.resumables.settled(joined.id, 50)).state == "failed"
+
+    run(tmp_path, test)
+
+
+@pytest.mark.parametrize(("what", "reason"), [("a", "precondition"), ("a/b", "folder")])
+def test_concatenation_that_cannot_be_shown_fails_and_says_why_and_its_parts_stay(
+    tmp_path: Path, what: str, reason: str
+) -> None:
+    async def test(gateway: Gateway) -> None:
+        part = await part_of(gateway)
+        plan = Plan(path="a", parts=[part.id], conditions={"if-none-match": "*"} if reason == "precondition" else {})
+        joined = await gateway.resumables.join(plan)
+        waiting = asyncio.create_task(gateway.resumables.settled(joined.id, 50))
+        await put(gateway, what, b"other")
+        await append(gateway, part, b"1", complete=True)
+        failed = await waiting
+        assert failed.state == "failed"
+        assert failed.reason
+        assert (kept(tmp_path), shown(tmp_path)) == ({part.id: b"1"}, {what: b"other"})
+        again = await gateway.resumables.join(Plan(path="c", parts=[part.id]))
+        assert (again.state, shown(tmp_path)["c"]) == ("complete", b"1")
+
+    run(tmp_path, test)
+
+
+def test_concatenation_to_a_place_that_no_file_can_have_is_refused(tmp_path: Path) -> None:
+    async def test(gateway: Gateway) -> None:
+        await put(gateway, "a/b", b"x")
+        with pytest.raises(Conflict):
+            await gateway.resumables.join(Plan(path="a", parts=[(await part_of(gateway)).id]))
 
     run(tmp_path, test)
 

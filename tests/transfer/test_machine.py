@@ -172,12 +172,13 @@ class Machine(RuleBasedStateMachine):
             self.settle_concatenations(known)
 
     def settle_concatenations(self, part: Known | None = None) -> None:
-        """Those that wait for nothing any more, looked at when a part became whole (or anew by upkeep)."""
+        """Those that wait for nothing any more, looked at when a part is whole or over (or anew by upkeep)."""
         for known in self.chosen("joining"):
             parts = [self.known[each] for each in known.parts]
-            if any(each.is_open for each in parts):
+            is_lost = any(each.state in ("over", "forgotten") for each in parts)
+            if not is_lost and any(each.is_open for each in parts):
                 continue
-            if part is not None and not (part.id in known.parts and part.state == "complete"):
+            if part is not None and part.id not in known.parts:
                 continue
             found = self.process.ask("settled", known.id)
             self.take(known, "complete" if all(each.state == "complete" for each in parts) else "over")
@@ -493,10 +494,12 @@ class Machine(RuleBasedStateMachine):
             self.process.ask("tidy")
             ended = self.process.ask("records").get(known.id)
         if ended is None:
-            assert not known.is_open
+            assert not known.has_file
             self.take(known, "forgotten")
+        elif known.state == "joining" or any(known.id in each.parts for each in self.chosen("joining")):
+            assert (ended.state, ended.expires_at > time.time()) == (known.state, True), ended
         else:
-            assert known.is_open and ended.state == "expired", ended
+            assert known.has_file and ended.state == "expired", ended
             self.take(known, "over")
 
     # The rest of the gateway.

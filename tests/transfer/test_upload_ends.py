@@ -9,8 +9,10 @@ import pytest
 
 from h2gate.errors import Gone, NotFound
 from h2gate.gateway import Gateway
+from h2gate.transfer.appending import Append
 from h2gate.transfer.resumables import Plan
 from tests.transfer.running import (
+    Given,
     append,
     cancelled_after,
     kept,
@@ -58,20 +60,70 @@ def test_expiry_ends_what_is_open_forgets_what_is_over_and_leaves_the_rest(tmp_p
         await append(gateway, done, b"123", complete=True)
         await gateway.resumables.cancel(over.id)
         part = await whole_part(gateway, b"part")
-        joining = await gateway.resumables.join(Plan(path="j", parts=[(await part_of(gateway)).id]))
-        outdate(tmp_path, open_.id, done.id, over.id, part, joining.id)
-        assert await gateway.resumables.expire() == 5
+        outdate(tmp_path, open_.id, done.id, over.id, part)
+        assert await gateway.resumables.expire() == 4
         assert await gateway.resumables.expire() == 0
-        assert [await state(gateway, each.id) for each in (open_, joining, fresh)] == ["expired"] * 2 + ["receiving"]
-        for each in (done.id, over.id, part):
+        assert [await state(gateway, each) for each in (open_.id, part, fresh.id)] == ["expired"] * 2 + ["receiving"]
+        for each in (done.id, over.id):
             with pytest.raises(NotFound):
                 await gateway.resumables.look(each)
-        assert {open_.id, joining.id, part} & kept(tmp_path).keys() == set()
+        assert {open_.id, part} & kept(tmp_path).keys() == set()
         assert shown(tmp_path) == {"c": b"123"}
-        outdate(tmp_path, open_.id, joining.id)
+        with pytest.raises(Gone):
+            await gateway.resumables.offset(part)
+        outdate(tmp_path, open_.id, part)
         assert await gateway.resumables.expire() == 2
-        with pytest.raises(NotFound):
-            await offset(gateway, open_)
+        for each in (open_.id, part):
+            with pytest.raises(NotFound):
+                await gateway.resumables.offset(each)
+
+    run(tmp_path, test)
+
+
+@pytest.mark.parametrize("alive", ["checkpoint", "held", "whole"])
+def test_concatenation_lives_with_all_its_parts_while_one_of_them_is_fed(tmp_path: Path, alive: str) -> None:
+    async def test(gateway: Gateway) -> None:
+        first, idle, fed = await whole_part(gateway, b"1"), await part_of(gateway), await part_of(gateway)
+        final = await gateway.resumables.join(Plan(path="a", parts=[first, idle.id, fed.id]))
+        ids = [first, idle.id, fed.id, final.id]
+        if alive == "whole":
+            await append(gateway, fed, b"3", complete=True)
+            outdate(tmp_path, first, idle.id, final.id)
+        elif alive == "checkpoint":
+            await append(gateway, fed, b"3")
+            outdate(tmp_path, first, idle.id, final.id)
+        else:
+            body = Given(b"3", asyncio.Event())
+            writing = asyncio.create_task(gateway.resumables.append(fed.id, Append(body=body)))
+            await body.pulled.wait()
+            outdate(tmp_path, *ids)
+        before = [await state(gateway, each) for each in ids]
+        assert await gateway.resumables.expire() == 0
+        assert [await state(gateway, each) for each in ids] == before
+        assert await gateway.resumables.expire() == 0
+        if alive == "held":
+            await cancelled_after(writing, 0)
+        await append(gateway, idle, b"2", complete=True)
+        if alive != "whole":
+            await append(gateway, fed, b"" if alive == "checkpoint" else b"3", complete=True)
+        assert (await gateway.resumables.settled(final.id, 50)).state == "complete"
+        assert shown(tmp_path)["a"].startswith(b"123")
+
+    run(tmp_path, test)
+
+
+def test_concatenation_that_nobody_feeds_is_over_with_its_parts(tmp_path: Path) -> None:
+    async def test(gateway: Gateway) -> None:
+        parts = [await whole_part(gateway, b"1"), (await part_of(gateway)).id]
+        final = await gateway.resumables.join(Plan(path="a", parts=parts))
+        outdate(tmp_path, *parts, final.id)
+        assert await gateway.resumables.expire() > 0
+        assert (await gateway.resumables.settled(final.id, 50)).state in ("expired", "failed")
+        if await state(gateway, parts[1]) == "receiving":  # it was looked at while the concatenation was being ended
+            outdate(tmp_path, parts[1])
+            await gateway.resumables.expire()
+        assert [await state(gateway, each) for each in parts] == ["expired"] * 2
+        assert kept(tmp_path) == {}
 
     run(tmp_path, test)
 

@@ -139,6 +139,7 @@ def test_upload_of_which_the_storage_has_lost_bytes_is_gone(tmp_path: Path, lost
             with pytest.raises(Gone) as caught:
                 await append(gateway, upload, b"x", offset=5)
             assert caught.value.members["state"] == "failed"
+        assert kept(tmp_path) == {}
 
     run(tmp_path, test)
 

@@ -170,7 +170,9 @@ class Face:
 
     async def _joined(self) -> None:
         """What makes concatenations has ended, after it has said how."""
-        await asyncio.gather(*self._resumables._joining._tasks.values(), return_exceptions=True)
+        joining = self._resumables._joining
+        while tasks := [*joining._looks, *joining._tasks.values()]:
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def cancel(self, upload_id: str) -> None:
         await self._resumables.cancel(upload_id)
