@@ -7,8 +7,6 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-import trustme
-
 from h2gate.errors import ConfigError
 
 
@@ -26,6 +24,8 @@ def ensure(folder: Path) -> Certificates:
     found = Certificates(folder / "ca.pem", folder / "cert.pem", folder / "key.pem")
     if all(path.exists() for path in (found.ca, found.cert, found.key)):
         return found
+    import trustme  # noqa: PLC0415 - a tenth of what starting takes, and needed once
+
     authority = trustme.CA(organization_name="h2gate development")
     leaf = authority.issue_cert("localhost", "127.0.0.1", "::1", *_own_name())
     try:
