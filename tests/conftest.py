@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import re
 import signal
 import socket
@@ -41,6 +42,12 @@ def state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return ensure(tmp_path_factory.mktemp("certs"))
+
+
+def n_descriptors() -> int:
+    """That are open in this process, those aside that only wait for the garbage collector, of whatever test."""
+    gc.collect()
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 @dataclass

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +14,7 @@ from h2gate.config import Settings
 from h2gate.errors import StorageFull
 from h2gate.storage.disk import DiskStorage
 from h2gate.upload import Batch, Body, Identity, Tap
-from tests.conftest import Process, Served
+from tests.conftest import Process, Served, n_descriptors
 from tests.server.raw import RawClient, eventually
 
 Connect = Callable[..., RawClient]
@@ -133,7 +131,6 @@ class Leftovers:
 
     def __init__(self, served: Served) -> None:
         self._served = served
-        gc.collect()
         self._before = self._look()
 
     def _look(self) -> dict[str, int]:
@@ -144,7 +141,7 @@ class Leftovers:
 
         return {
             "tasks": self._served.inside(tasks()),
-            "descriptors": sum(1 for _ in Path("/proc/self/fd").iterdir()),
+            "descriptors": n_descriptors(),
             "connections": len(worker.connections),
             "streams": sum(len(each.streams) for each in worker.connections),
             "window budget": worker.budget.left,

@@ -99,10 +99,6 @@ async def cancelled_after(task: asyncio.Task[Any], turns: int) -> None:
     await asyncio.wait([task])
 
 
-def n_descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
 def checksum(data: bytes, name: str = "sha1") -> Checksum:
     return Checksum(name, hashlib.new(name, data).digest())
 

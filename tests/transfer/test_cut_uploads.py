@@ -14,6 +14,7 @@ from h2gate.transfer.appending import Append
 from h2gate.transfer.completing import Outcome
 from h2gate.transfer.resumables import Plan
 from h2gate.upload import Resumable
+from tests.conftest import n_descriptors
 from tests.transfer.running import (
     BODY,
     CUTS,
@@ -23,7 +24,6 @@ from tests.transfer.running import (
     cancelled_after,
     checksum,
     kept,
-    n_descriptors,
     offset,
     outdate,
     run,

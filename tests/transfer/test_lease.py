@@ -19,6 +19,7 @@ from h2gate.errors import Locked, NotFound, Superseded
 from h2gate.storage.disk import DiskStorage
 from h2gate.transfer.lease import LET_GO, Lease, Leases
 from h2gate.transfer.mailbox import Mailbox
+from tests.conftest import n_descriptors
 
 WAIT_SECONDS = 20.0
 """Longer than anything takes here; where a wait is to end, it is given less."""
@@ -52,10 +53,6 @@ async def begin(data: Path, *keys: str) -> None:
     for key in keys:
         await storage.begin(key)
     await storage.close()
-
-
-def n_descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 class Holder:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from h2gate.transfer.mailbox import Mailbox
+from tests.conftest import n_descriptors
 
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -36,10 +37,6 @@ class Heard:
 
 def names(folder: Path) -> list[str]:
     return sorted(each.name for each in folder.iterdir())
-
-
-def n_descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def test_word_reaches_all_others_and_not_who_said_it(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from h2gate.ledger.sqlite import SqliteLedger
 from h2gate.transfer.appending import Append
 from h2gate.transfer.resumables import Plan
 from h2gate.upload import Batch, Resumable
+from tests.conftest import n_descriptors
 
 _CALLS = ("pwrite", "write", "fsync", "fdatasync", "ftruncate", "utime", "rename", "link", "unlink")
 _CONTENT_BYTES = 1 << 20
@@ -210,7 +211,7 @@ class Face:
     async def left_behind(self) -> tuple[int, int]:
         """How many descriptors are open, and how many tasks run besides this one."""
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        return len(os.listdir("/proc/self/fd")), sum(not each.done() for each in tasks) - 1  # noqa: PTH208
+        return n_descriptors(), sum(not each.done() for each in tasks) - 1
 
 
 class _Hooks:

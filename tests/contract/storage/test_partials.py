@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from pathlib import Path
 
 import pytest
 
 from h2gate.errors import Locked, NotFound, PreconditionFailed
 from h2gate.storage.base import Partial, Storage
+from tests.conftest import n_descriptors
 from tests.contract.storage.test_storage import Open, opened, read
 
 __all__ = ["opened"]
@@ -194,9 +194,6 @@ async def test_join_of_a_file_that_is_gone_is_not_found(opened: Open) -> None:
 
 
 async def test_cancelled_join_leaves_no_descriptor_and_no_lock(opened: Open) -> None:
-    def n_descriptors() -> int:
-        return len(list(Path("/proc/self/fd").iterdir()))
-
     async with opened() as storage:
         await fill(storage, "a", bytes(4096))
         await storage.begin("k")
