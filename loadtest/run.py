@@ -173,6 +173,7 @@ def small(requests: int, **asked: Any) -> None:
     with run.workplace() as (place, stack):
         source = workloads.make_source(place / "source", workloads.SMALL_BYTES)
         candidates = [Candidate(peer, "2") for peer in rounds.start_servers(run.servers, place, stack)]
+        rounds.forget_deleted(place)
         samples = rounds.measure(
             candidates, run.rounds, lambda candidate: rounds.small_once(candidate, source, requests, place / "urls")
         )
@@ -219,9 +220,11 @@ def send_files(
         link = stack.enter_context(Link(rtt_ms=rtt, mbit=mbit, seconds=run.minutes * 60)) if rtt else None
         folder = make_folder(place / "source", count, size)
         begun = rounds.start_senders(senders, options, place, stack, link)
+        forgotten = rounds.forget_deleted(folder.path)
         samples = rounds.measure(begun, run.rounds, lambda sender: rounds.send_once(sender, folder))
         where = f"at {rtt:g} ms, {mbit:g} Mbit/s" if rtt else "over loopback"
         settings = {"count": count, "size": size, "rtt_ms": rtt, "mbit": mbit, "senders": list(senders)}
+        settings["deleted_forgotten"] = forgotten
         what = f"{count} file{'s' * (count > 1)} of {size / KIB:g} KiB {where}"
         run.conclude(what, place, settings, samples, begun[0].label)
 

@@ -44,6 +44,11 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return ensure(tmp_path_factory.mktemp("certs"))
 
 
+def staged(data: Path) -> list[Path]:
+    """The files that come in whole and are not shown yet, in a data folder."""
+    return [path for path in (data / "staging").rglob("*") if path.is_file()]
+
+
 def n_descriptors() -> int:
     """That are open in this process, those aside that only wait for the garbage collector, of whatever test."""
     gc.collect()
@@ -79,7 +84,7 @@ class Served:
         return self.data / "files" / name
 
     def staged(self) -> list[str]:
-        return [path.name for path in (self.data / "staging").iterdir()]
+        return [path.name for path in staged(self.data)]
 
 
 class _Thread:

@@ -19,7 +19,7 @@ from h2gate.lane import Lane, Threads
 from h2gate.storage import partial
 from h2gate.storage.base import Entry
 from h2gate.storage.extension import DiskExtension, cut, open_locked
-from h2gate.storage.small import Commit, Committer, SmallFile, SmallWriter
+from h2gate.storage.small import STAGES, Commit, Committer, SmallFile, SmallWriter, place
 from h2gate.storage.tree import Tree, identity_of, looking_for, translating
 from h2gate.storage.writer import Blocks, Writer, check_room
 from h2gate.upload import Body, Identity, Tap
@@ -39,6 +39,9 @@ class DiskStorage:
             self._files, self._staging, self._partial = (
                 _open_folder(root / name) for name in ("files", "staging", "partial")
             )
+            self._stages = [root / "staging" / f"{number:x}" for number in range(STAGES)]
+            for stage in self._stages:
+                stage.mkdir(exist_ok=True)
         self._fsync = fsync
         self._direct_io = direct_io
         self._blocks = Blocks()
@@ -73,7 +76,7 @@ class DiskStorage:
 
     def _open_staged(self, key: str, length: int | None) -> int:
         check_room(self._staging, length)
-        return os.open(key, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=self._staging)
+        return os.open(place(key), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=self._staging)
 
     def _abandon(self, key: str, fd: int) -> None:
         self._unlink_staged(key)
@@ -92,18 +95,21 @@ class DiskStorage:
     async def commit(
         self, key: str, path: str, *, may_replace: bool | Identity, partial: bool = False
     ) -> Identity | None:
-        folder = self._partial if partial else self._staging
-        return await self._commits.submit(Commit(folder, key, path, may_replace))
+        folder, name = (self._partial, key) if partial else (self._staging, place(key))
+        return await self._commits.submit(Commit(folder, name, path, may_replace))
 
     async def discard(self, key: str) -> None:
         await self._run(self._unlink_staged, key)
 
     def _unlink_staged(self, key: str) -> None:
         with suppress(FileNotFoundError):
-            os.unlink(key, dir_fd=self._staging)
+            os.unlink(place(key), dir_fd=self._staging)
 
     async def staged(self) -> list[str]:
-        return await self._run(os.listdir, self._staging)
+        return await self._run(self._staged)
+
+    def _staged(self) -> list[str]:
+        return [file.name for stage in self._stages for file in stage.iterdir()]
 
     async def begin(self, key: str) -> None:
         await self._run(partial.create, self._partial, key, fsync=self._fsync)
@@ -183,7 +189,7 @@ class DiskStorage:
         await self._run(_feed, fd, size, tap)
 
     async def feed_staged(self, key: str, tap: Tap) -> None:
-        fd = await self._open(lambda: os.open(key, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._staging))
+        fd = await self._open(lambda: os.open(place(key), os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._staging))
         await self._run(_feed, fd, os.fstat(fd).st_size, tap)
 
     async def remove(self, path: str) -> Identity:

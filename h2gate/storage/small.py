@@ -11,10 +11,19 @@ from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from zlib import crc32
 
 from h2gate.errors import GateError, PreconditionFailed
 from h2gate.storage.tree import Tree, identity_of, there, translated, translating
 from h2gate.upload import Identity, Tap
+
+STAGES = 16
+
+
+def place(key: str) -> str:
+    """Where a staged file lies in `staging/`. Files are made there while others are renamed away, and both want its
+    folder for themselves, so there are several."""
+    return f"{crc32(key.encode()) % STAGES:x}/{key}"
 
 
 @dataclass(slots=True)
@@ -48,7 +57,8 @@ class SmallWriter:
     def _write(self, file: SmallFile) -> int | GateError:
         fd = -1
         try:
-            fd = os.open(file.key, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=self._staging)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            fd = os.open(place(file.key), flags, 0o666, dir_fd=self._staging)
             data = file.chunks[0] if len(file.chunks) == 1 else b"".join(file.chunks)
             for tap in file.taps:
                 tap.update(data)
@@ -74,7 +84,7 @@ class SmallWriter:
         if fd >= 0:
             os.close(fd)
             with suppress(FileNotFoundError):
-                os.unlink(file.key, dir_fd=self._staging)
+                os.unlink(place(file.key), dir_fd=self._staging)
         return translated(error, "this file")
 
 
@@ -86,10 +96,10 @@ def _begin_to_write_back(fd: int) -> None:
 
 @dataclass(slots=True)
 class Commit:
-    """A file in `folder` (a descriptor) to be shown under `path`."""
+    """The file `name` in `folder` (a descriptor) to be shown under `path`."""
 
     folder: int
-    key: str
+    name: str
     path: str
     may_replace: bool | Identity
 
@@ -126,10 +136,10 @@ class Committer:
                 if found != commit.may_replace:
                     return PreconditionFailed(f"/{commit.path} has changed")
             elif not commit.may_replace:
-                os.link(commit.key, name, src_dir_fd=commit.folder, dst_dir_fd=here)
-                os.unlink(commit.key, dir_fd=commit.folder)
+                os.link(commit.name, name, src_dir_fd=commit.folder, dst_dir_fd=here)
+                os.unlink(commit.name, dir_fd=commit.folder)
                 return None
-            os.rename(commit.key, name, src_dir_fd=commit.folder, dst_dir_fd=here)
+            os.rename(commit.name, name, src_dir_fd=commit.folder, dst_dir_fd=here)
         except FileExistsError:
             return PreconditionFailed(f"/{commit.path} is there already")
         except GateError as error:

@@ -17,7 +17,7 @@ import pytest
 
 from h2gate.codec import tar
 from tests.codec.coders import encoded, zstd
-from tests.conftest import Process, Spawn
+from tests.conftest import Process, Spawn, staged
 from tests.front.test_bundles import archive_of
 from tests.front.test_forms_large import peak_kib
 from tests.server.raw import Answer, RawClient
@@ -127,7 +127,7 @@ def test_bombs_are_refused_in_flat_memory_and_nothing_of_them_is_kept(process: P
             assert grown < GROWTH_KIB, name
         assert client.get("/files/file").body == b"old"
     assert peak_kib(process.popen.pid) - first < GROWTH_KIB
-    assert [path for each in ("staging", "partial") for path in (process.data / each).iterdir()] == []
+    assert [*staged(process.data), *(process.data / "partial").iterdir()] == []
 
 
 def test_bundles_that_are_bombs_or_hold_one_are_refused_in_flat_memory(process: Process) -> None:
@@ -142,7 +142,7 @@ def test_bundles_that_are_bombs_or_hold_one_are_refused_in_flat_memory(process: 
             *found, summary = [json.loads(line) for line in answer.body.splitlines()]
             assert (found[0]["status"], found[-1]["code"], summary["stored"]) == (201, "expands_too_much", 1)
     assert sorted(path.name for path in (process.data / "files/in").iterdir()) == ["b", "small"]
-    assert list((process.data / "staging").iterdir()) == []
+    assert staged(process.data) == []
     assert peak_kib(process.popen.pid) - before < GROWTH_KIB
 
 

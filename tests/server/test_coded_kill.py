@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.codec.coders import encoded
-from tests.conftest import Process, Spawn
+from tests.conftest import Process, Spawn, staged
 from tests.server.raw import RawClient, eventually
 
 MIB = 1 << 20
@@ -76,4 +76,4 @@ def test_killed_at_its_end_a_coded_upload_is_a_whole_file_after_the_next_start_o
         state = json.loads(client.get(url).body)
     assert (state["state"], state["offset"], state["length"]) == ("complete", len(CODED), len(CODED))
     assert _partial(process) == []
-    assert list((process.data / "staging").iterdir()) == []
+    assert staged(process.data) == []

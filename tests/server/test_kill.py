@@ -8,11 +8,10 @@ import os
 import random
 import signal
 import threading
-from pathlib import Path
 
 import pytest
 
-from tests.conftest import Process, Spawn
+from tests.conftest import Process, Spawn, staged
 from tests.server.conftest import Connect
 from tests.server.raw import RawClient, eventually
 
@@ -87,7 +86,7 @@ def check(process: Process, client: RawClient, acknowledged: dict[int, int], att
         answer = client.answer(client.open("HEAD", f"/files/{name}", end=True))
         digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
         assert answer.headers["repr-digest"] == f"sha-256=:{digest}:"
-    assert list(Path(process.data / "staging").iterdir()) == []
+    assert staged(process.data) == []
 
 
 @pytest.mark.timeout(60 * ROUNDS)
@@ -97,7 +96,7 @@ def test_after_kill_9_every_acknowledged_file_is_there_and_every_file_there_is_w
     acknowledged: dict[int, int] = {}
     """The seed of the last acknowledged content of each name."""
     attempted: dict[int, set[int]] = {name: set() for name in range(UPLOADS)}
-    staged = 0
+    n_staged = 0
     process = spawn()
     for seed in range(ROUNDS):
         sender = Sender(process, seed)
@@ -106,7 +105,7 @@ def test_after_kill_9_every_acknowledged_file_is_there_and_every_file_there_is_w
         process.signal(signal.SIGKILL)
         process.wait()
         sender.join()
-        staged += sum(1 for _ in (process.data / "staging").iterdir())
+        n_staged += len(staged(process.data))
         for name in range(UPLOADS):
             attempted[name].add(seed)
         for name in sender.acknowledged:
@@ -114,4 +113,4 @@ def test_after_kill_9_every_acknowledged_file_is_there_and_every_file_there_is_w
         process = spawn()
         check(process, connect(process), acknowledged, attempted)
         print(f"round {seed}: killed after {len(sender.acknowledged)} of {UPLOADS}")
-    assert staged, "no upload was in the middle"
+    assert n_staged, "no upload was in the middle"

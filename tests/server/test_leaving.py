@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.conftest import Process, Spawn
+from tests.conftest import Process, Spawn, staged
 from tests.server.conftest import Connect
 from tests.server.raw import MAX_WINDOW, RawClient, eventually
 
@@ -37,7 +37,7 @@ def expect_no_listener(process: Process) -> None:
 
 def expect_clean_exit(process: Process) -> None:
     assert process.wait() == 0
-    assert list((process.data / "staging").iterdir()) == []
+    assert staged(process.data) == []
     assert "Traceback" not in "".join(process.lines)
 
 
@@ -114,7 +114,7 @@ def test_after_the_grace_time_connections_are_cut_and_nothing_is_left(spawn: Spa
     upload = half_an_upload(client, "never-whole")
     http1 = connect(process, http1=True)
     http1.sock.sendall(b"PUT /files/a HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n1" % BODY)
-    eventually(lambda: any((process.data / "staging").iterdir()), "uploads are coming in")
+    eventually(lambda: bool(staged(process.data)), "uploads are coming in")
     process.signal(signal.SIGTERM)
     client.read_to_end()
     assert client.answers[upload].status == 0

@@ -30,6 +30,7 @@ from h2gate.transfer import decoding
 from h2gate.transfer.decoding import Decoding
 from h2gate.upload import Batch, Body
 from tests.codec.coders import zstd
+from tests.conftest import staged
 from tests.transfer.running import Given, cancelled_after, kept, run, shown
 
 BODY = os.urandom(50_000) + bytes(3 << 20)
@@ -186,7 +187,7 @@ def test_largest_body_is_that_of_the_decoded_file(
         with pytest.raises(error):
             put(tmp_path, CODED, CODING, **settings)
         assert shown(tmp_path) == kept(tmp_path) == {}
-        assert list((tmp_path / "staging").iterdir()) == []
+        assert staged(tmp_path) == []
 
 
 def test_expansion_is_limited_unless_the_settings_say_otherwise(tmp_path: Path) -> None:
@@ -213,7 +214,7 @@ def test_request_that_is_cancelled_or_left_at_any_moment_keeps_nothing(tmp_path:
         with pytest.raises(PeerGone):
             await put_to(gateway, Given(*pieces[:3], PeerGone()))
         assert shown(tmp_path) == {}
-        assert list((tmp_path / "staging").iterdir()) == []
+        assert staged(tmp_path) == []
 
     run(tmp_path, test)
 

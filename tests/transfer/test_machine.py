@@ -46,6 +46,7 @@ from h2gate.errors import (
 )
 from h2gate.transfer.resumables import Plan
 from h2gate.upload import Resumable
+from tests.conftest import staged
 from tests.transfer.troubled import Killed, Piecewise, Process, Trouble, content
 
 LONG_SECONDS = 600.0 if os.environ.get("H2GATE_LONG") else 0.0
@@ -571,7 +572,7 @@ class Machine(RuleBasedStateMachine):
         found = {each.name: each.read_bytes() for each in self.unfinished() if each.name not in self.debris}
         kept = [each for each in self.known.values() if each.has_file]
         assert found == {each.id: b"" if each.state == "joining" else self.whole(each) for each in kept}
-        assert list((self.data / "staging").iterdir()) == []
+        assert staged(self.data) == []
 
 
 def clipped(sizes: Sequence[int], start: int, length: int | None) -> list[int]:

@@ -10,7 +10,9 @@ from typing import Any
 
 from h2gate.config import Settings
 from h2gate.gateway import Gateway, recover
+from h2gate.storage.small import place
 from h2gate.upload import Batch, Identity, Upload
+from tests.conftest import staged
 
 
 class Whole:
@@ -75,11 +77,11 @@ def test_start_in_a_new_folder_finds_nothing_to_do(tmp_path: Path) -> None:
 def test_staged_file_is_dropped_with_its_record_and_a_shown_one_kept(tmp_path: Path) -> None:
     async def before(gateway: Gateway) -> None:
         await put(gateway, "kept", b"kept")
-        (tmp_path / "staging" / "k").write_bytes(b"half")
+        (tmp_path / "staging" / place("k")).write_bytes(b"half")
         await gateway._ledger.add(Upload(id="k", path="half", identity=Identity(inode=1, size=4, modified_ns=0)))
 
     assert after_a_start(tmp_path, before) == (1, 0, 0)
-    assert not list((tmp_path / "staging").iterdir())
+    assert not staged(tmp_path)
     assert [each.name for each in (tmp_path / "files").iterdir()] == ["kept"]
     size, digest, known = found(tmp_path, "kept") or (0, None, False)
     assert (size, digest is not None, known) == (4, True, True)
@@ -88,10 +90,10 @@ def test_staged_file_is_dropped_with_its_record_and_a_shown_one_kept(tmp_path: P
 def test_file_that_was_linked_but_not_yet_unstaged_keeps_its_record(tmp_path: Path) -> None:
     async def before(gateway: Gateway) -> None:
         upload = await put(gateway, "a", b"abc")
-        (tmp_path / "staging" / upload.id).hardlink_to(tmp_path / "files" / "a")
+        (tmp_path / "staging" / place(upload.id)).hardlink_to(tmp_path / "files" / "a")
 
     assert after_a_start(tmp_path, before) == (1, 0, 0)
-    assert not list((tmp_path / "staging").iterdir())
+    assert not staged(tmp_path)
     size, digest, known = found(tmp_path, "a") or (0, None, False)
     assert (size, digest is not None, known) == (3, True, True)
 

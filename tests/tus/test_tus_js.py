@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.conftest import Served, Spawn
+from tests.conftest import Served, Spawn, staged
 from tests.front.conftest import wait_until
 from tests.tus.conftest import MIB, SIZE, Client, Result
 
@@ -27,7 +27,7 @@ def went_on_where_it_was_cut(result: Result) -> bool:
 
 def kept(data: Path) -> dict[str, int]:
     """The sizes of what is unfinished."""
-    return {file.name: file.stat().st_size for name in ("staging", "partial") for file in (data / name).iterdir()}
+    return {file.name: file.stat().st_size for file in [*staged(data), *(data / "partial").iterdir()]}
 
 
 def test_whole_file_arrives_with_its_name_and_type(

@@ -12,6 +12,7 @@ import pytest
 
 from h2gate.errors import GateError, StorageFailed, StorageFull
 from h2gate.storage.disk import SMALL_BYTES, DiskStorage
+from h2gate.storage.small import place
 from tests.contract.storage.test_storage import Given, nothing, put
 
 SIZES = [10, SMALL_BYTES * 20]
@@ -65,10 +66,10 @@ async def test_file_is_synced_before_it_is_named_and_its_folders_after(
     storage = DiskStorage(tmp_path)
     calls.seen.clear()
     await storage.stage("k", Given(bytes(size)), (), modified_ns=None)
-    assert calls.seen[-1] == "fsync staging/k"
+    assert calls.seen[-1] == f"fsync staging/{place('k')}"
     calls.seen.clear()
     await storage.commit("k", "a/b/c", may_replace=may_replace)
-    naming = "rename staging/k" if may_replace else "link staging/k"
+    naming = f"{'rename' if may_replace else 'link'} staging/{place('k')}"
     folders = ["mkdir files/a", "fsync files", "mkdir files/a/b", "fsync files/a"]
     assert calls.seen == [*folders, naming, "fsync files/a/b"]
     await storage.close()
