@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
-
-from pathspec import GitIgnoreSpec
+from typing import TYPE_CHECKING, Literal
 
 from h2gate.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
 
 Links = Literal["skip", "follow"]
 
@@ -21,8 +22,8 @@ class Selection:
     include: Sequence[str] = ()
     exclude: Sequence[str] = ()
     links: Links = "skip"
-    _included: GitIgnoreSpec = field(init=False, repr=False, compare=False)
-    _excluded: GitIgnoreSpec = field(init=False, repr=False, compare=False)
+    _included: GitIgnoreSpec | None = field(init=False, repr=False, compare=False)
+    _excluded: GitIgnoreSpec | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_included", _spec("--include", self.include))
@@ -30,16 +31,20 @@ class Selection:
 
     def takes(self, name: str) -> bool:
         """Whether this file goes; `name` is relative, with slashes."""
-        if self.include and not self._included.match_file(name):
+        if self._included is not None and not self._included.match_file(name):
             return False
-        return not (self.exclude and self._excluded.match_file(name))
+        return self._excluded is None or not self._excluded.match_file(name)
 
     def enters(self, name: str) -> bool:
         """Whether this folder is looked into; `name` without a slash at its end."""
-        return not (self.exclude and self._excluded.match_file(name + "/"))
+        return self._excluded is None or not self._excluded.match_file(name + "/")
 
 
-def _spec(option: str, patterns: Sequence[str]) -> GitIgnoreSpec:
+def _spec(option: str, patterns: Sequence[str]) -> GitIgnoreSpec | None:
+    if not patterns:
+        return None
+    from pathspec import GitIgnoreSpec  # noqa: PLC0415 - most runs name no pattern, and need not wait for it
+
     for pattern in patterns:
         try:
             GitIgnoreSpec.from_lines([pattern])
