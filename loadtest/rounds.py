@@ -173,9 +173,11 @@ def forget_deleted(source: Path) -> bool:
         Path("/proc/sys/vm/drop_caches").write_text("3")
     except OSError:
         return False
-    for file in source.rglob("*"):
-        if file.is_file():
-            file.read_bytes()
+    for path in source.rglob("*"):
+        if path.is_file():
+            with path.open("rb", buffering=0) as file:
+                while file.read(MIB):
+                    pass
     return True
 
 

@@ -225,7 +225,8 @@ def send_files(
         where = f"at {rtt:g} ms, {mbit:g} Mbit/s" if rtt else "over loopback"
         settings = {"count": count, "size": size, "rtt_ms": rtt, "mbit": mbit, "senders": list(senders)}
         settings["deleted_forgotten"] = forgotten
-        what = f"{count} file{'s' * (count > 1)} of {size / KIB:g} KiB {where}"
+        each = f"{size / MIB:g} MiB" if size >= MIB else f"{size / KIB:g} KiB"
+        what = f"{count} file{'s' * (count > 1)} of {each} {where}"
         run.conclude(what, place, settings, samples, begun[0].label)
 
 

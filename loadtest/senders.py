@@ -122,7 +122,7 @@ def tar(place: Path) -> Sender:
         (place / name).mkdir()
         return _timed(["sh", "-c", f"tar c -C '{folder.path}' . | tar x -C '{place / name}'"])
 
-    return Sender("tar c | tar x", None, send, lambda name: place / name)
+    return Sender("tar c, tar x", None, send, lambda name: place / name)
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import multiprocessing
 import os
@@ -30,7 +29,6 @@ from h2gate.server.worker import Worker, tls_context
 
 MakeApp = Callable[[Gateway], App]
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-GARBAGE_OBJECTS = 50_000
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _RESTART_SECONDS = 1.0
 _EXIT_SECONDS = 10.0
@@ -65,18 +63,10 @@ def run_worker(
             if parent is not None:
                 loop.add_reader(parent.fileno(), begin_to_stop)
             worker = Worker(make_app(gateway), settings)
-            spare_the_collector()
             await worker.serve([(each.sock, context if each.tls else None) for each in sockets], ready, stop)
 
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(main())
-
-
-def spare_the_collector() -> None:
-    """What lives as long as the process is not looked at again for garbage, and the rest less often: with hundreds of
-    small files in flight that was a fifteenth of the processor time."""
-    gc.freeze()
-    gc.set_threshold(GARBAGE_OBJECTS)
 
 
 def load_certificates(found: Certificates) -> ssl.SSLContext:

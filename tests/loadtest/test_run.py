@@ -64,7 +64,7 @@ def test_files_measures_every_sender(tmp_path: Path, link: list[str]) -> None:
     assert outcome.exit_code == 0, outcome.output
     assert list(place.iterdir()) == []
     labels = [sample["candidate"] for sample in json.loads(saved.read_text())["samples"]]
-    assert labels == ["h2gate put", "curl -Z, 100 streams", "rclone copy, 16 transfers", "tar c | tar x"]
+    assert labels == ["h2gate put", "curl -Z, 100 streams", "rclone copy, 16 transfers", "tar c, tar x"]
 
 
 @needs_curl
