@@ -15,6 +15,8 @@ from typing import Any
 from h2gate.errors import ConfigError
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+MIN_BUDGET = 32 * MIB
+"""Less would not let a single connection do its work."""
 
 
 def _setting(default: Any, meaning: str, unit: str = "") -> Any:
@@ -57,9 +59,6 @@ class Settings:
     max_expansion: int = _setting(
         250, "how many bytes one byte of a coded body may become, once it has become 16 MiB; 0 is no limit"
     )
-    coding_budget: int = _setting(
-        256 * MIB, "memory for undoing content codings, in all; what does not fit waits for its turn", "bytes"
-    )
     max_bundle_members: int = _setting(1_000_000, "files taken of one bundle; further ones are refused, each by itself")
     max_size: int = _setting(0, "largest file that a resumable upload may become; 0 is no limit", "bytes")
     min_append: int = _setting(0, "smallest body that a resumable upload takes, but for its last", "bytes")
@@ -75,13 +74,65 @@ class Settings:
     )
     upkeep_seconds: float = _setting(60.0, "how often uploads that have expired are looked for")
 
-    max_streams: int = _setting(128, "streams at once on one connection")
-    stream_window: int = _setting(MIB, "window a new stream is granted", "bytes")
-    max_stream_window: int = _setting(32 * MIB, "window a stream may grow to while its path needs it", "bytes")
-    window_budget: int = _setting(512 * MIB, "windows beyond the first `stream_window` of each stream, in all", "bytes")
-    idle_seconds: float = _setting(
-        120.0, "close a connection without requests, and end a request whose peer does not move, after this time"
+    memory_budget: int = _setting(
+        0,
+        "memory that peers can make the gateway use for bodies, requests, answers and connections, in all; 0 is a "
+        "quarter of what the machine or container has",
+        "bytes",
     )
+    stream_window: int = _setting(
+        64 * KIB, "window a new stream is granted in any case; it has 1M at once where there is room", "bytes"
+    )
+    max_stream_window: int = _setting(32 * MIB, "window a stream may grow to while its path needs it", "bytes")
+
+    max_streams: int = _setting(128, "streams at once on one connection; further ones are refused")
+    max_connections: int = _setting(
+        1000, "connections at once (of each worker); the longest idle one makes room, else the next ones wait"
+    )
+    max_address_connections: int = _setting(
+        256, "connections at once of one address (IPv6: of one /64); further ones are closed; 0 is no limit"
+    )
+    max_header_list: int = _setting(
+        32 * KIB,
+        "longest header list taken, as RFC 9113 section 6.5.2 counts it; a longer one is answered 431",
+        "bytes",
+    )
+    max_continuations: int = _setting(8, "CONTINUATION frames of one header")
+    max_resets: int = _setting(
+        200, "RST_STREAM that a connection may send in ten seconds; this and the next seven: 0 is no limit"
+    )
+    max_stream_errors: int = _setting(100, "errors of single streams that a connection may cause in ten seconds")
+    max_pings: int = _setting(1000, "PING that a connection may send in ten seconds")
+    max_settings: int = _setting(100, "SETTINGS that a connection may send in ten seconds")
+    max_empty_data: int = _setting(1000, "empty DATA frames that a connection may send in ten seconds")
+    max_tiny_data: int = _setting(
+        20_000, "DATA frames (HTTP/1.1: chunks) of less than 64 bytes that a connection may send in ten seconds"
+    )
+    max_window_updates: int = _setting(
+        2000, "WINDOW_UPDATE that a connection may send in ten seconds beyond one for every 2 KiB that it was sent"
+    )
+    max_overhead: int = _setting(
+        4 * MIB,
+        "bytes that are no body (padding, PRIORITY, unknown frames …) which a connection may send in ten seconds, "
+        "beyond as many as its bodies have and 8 KiB a request",
+        "bytes",
+    )
+
+    handshake_seconds: float = _setting(10.0, "how long the TLS handshake may take")
+    header_seconds: float = _setting(10.0, "how long a header may take from its first to its last byte")
+    min_body_rate: int = _setting(
+        500, "bytes a second that a sender must bring while it may send, on average over `body_seconds`", "bytes"
+    )
+    body_seconds: float = _setting(
+        60.0, "end a request whose body comes more slowly than `min_body_rate` for so long; 0 is never"
+    )
+    answer_seconds: float = _setting(
+        60.0, "end an answer that is read more slowly than `min_body_rate` for so long; 0 is never"
+    )
+    request_seconds: float = _setting(
+        2 * 86400.0, "end a request that has not been answered whole after this time; 0 is never"
+    )
+    idle_seconds: float = _setting(120.0, "close a connection without requests after this time")
     grace_seconds: float = _setting(30.0, "how long requests in flight may go on after SIGTERM")
     drain_bytes: int = _setting(
         4 * MIB, "body bytes taken and dropped after an early answer, before the stream is reset", "bytes"
@@ -168,12 +219,15 @@ def _check(settings: Settings) -> None:
         raise ConfigError("--max-streams must be at least 1")
     if settings.max_bundle_members < 1:
         raise ConfigError("--max-bundle-members must be at least 1")
-    if settings.max_expansion < 0:
-        raise ConfigError("--max-expansion cannot be negative")
-    for name in ("idle_seconds", "grace_seconds", "drain_seconds", "progress_seconds", "takeover_seconds"):
-        if getattr(settings, name) < 0:
-            raise ConfigError(f"--{name.replace('_', '-')} cannot be negative")
-    for name in ("upload_seconds", "upkeep_seconds"):
+    for each in fields(settings):
+        value = getattr(settings, each.name)
+        if isinstance(value, int | float) and value < 0:
+            raise ConfigError(f"--{each.name.replace('_', '-')} cannot be negative")
+    if 0 < settings.memory_budget < MIN_BUDGET:
+        raise ConfigError("--memory-budget must be at least 32M")
+    if settings.max_connections < 1:
+        raise ConfigError("--max-connections must be at least 1")
+    for name in ("upload_seconds", "upkeep_seconds", "idle_seconds", "handshake_seconds", "header_seconds"):
         if getattr(settings, name) <= 0:
             raise ConfigError(f"--{name.replace('_', '-')} must be more than 0")
     if settings.max_append and settings.min_append > settings.max_append:

@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from h2gate.budget import Budget, machine_memory
 from h2gate.config import Settings
 from h2gate.errors import ConfigError
 from h2gate.ledger.sqlite import SqliteLedger
+from h2gate.metrics import Metrics
 from h2gate.storage.base import Storage
 from h2gate.storage.disk import DiskStorage
 from h2gate.transfer.decoding import Decoding
@@ -35,6 +37,9 @@ class Gateway:
         self, settings: Settings, open_storage: Callable[[Settings], Storage] = open_storage, *, upkeep: bool = True
     ) -> None:
         self.settings = settings
+        self.metrics = Metrics()
+        self.budget = Budget((settings.memory_budget or machine_memory() // 4) // settings.workers)
+        """For all that peers can make this process hold."""
         self._open_storage = open_storage
         self._upkeep: asyncio.Task[None] | None = None
         self._wants_upkeep = upkeep
@@ -46,7 +51,7 @@ class Gateway:
         self._storage = self._open_storage(settings)
         self._ledger = SqliteLedger(settings.data / "ledger.sqlite", durable=settings.fsync)
         max_body = settings.max_body
-        decoding = Decoding(max_expansion=settings.max_expansion, max_bytes=max_body, budget=settings.coding_budget)
+        decoding = Decoding(self.budget, max_expansion=settings.max_expansion, max_bytes=max_body)
         self.uploads = Uploads(self._storage, self._ledger, decoding, digest=settings.digest, max_body=max_body)
         self.resumables = Resumables(self._storage, self._ledger, self.uploads, settings, settings.data / "workers")
         if self._wants_upkeep:

@@ -135,7 +135,7 @@ class _Thread:
             sock.setblocking(False)
         contexts = [tls_context(str(found.cert), str(found.key)), None]
         async with Gateway(self._settings, self._make_storage) as gateway:
-            worker = Worker(self._make_app(gateway), self._settings)
+            worker = Worker(self._make_app(gateway), self._settings, gateway.budget, gateway.metrics)
             self.served = Served(
                 self._settings.data,
                 found.ca,

@@ -14,6 +14,7 @@ from quart import Quart, Response, redirect
 from quart.asgi import ASGIHTTPConnection
 from werkzeug.exceptions import HTTPException
 
+from h2gate import metrics
 from h2gate.errors import GateError, from_code
 from h2gate.front import cors, files, problem, resources, tus
 from h2gate.front.page import page
@@ -71,6 +72,7 @@ def create_app(gateway: Gateway) -> Gate:
     app.add_url_rule("/files", "files", lambda: redirect("/files/", 301))
     app.add_url_rule("/healthz", "healthz", _healthz)
     app.add_url_rule("/readyz", "readyz", lambda: _readyz(gateway))
+    app.add_url_rule("/metrics", "metrics", lambda: Response(gateway.metrics.text(), content_type=metrics.MEDIA_TYPE))
     app.register_error_handler(HTTPException, _http_error)
     return app
 

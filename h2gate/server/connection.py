@@ -14,11 +14,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from h2gate.server.exchange import scope_of
-from h2gate.server.stream import Stream
-from h2gate.wire.credit import Window
+from h2gate.server.stream import Stream, list_bytes
+from h2gate.wire.credit import Account
 from h2gate.wire.engine import Data, Engine, ErrorCode, Event, GoAway, Header, Headers, Pong, Reset, Trailers
 
 if TYPE_CHECKING:
+    from h2gate.server.listener import Visit
     from h2gate.server.worker import Worker
 
 log = logging.getLogger("h2gate.server")
@@ -28,8 +29,12 @@ FULL_READ_BYTES = 128 << 10
 BURST_BYTES = 65536
 BURST_SECONDS = 0.002
 PAUSE_SECONDS = 0.0005
+WRITE_BYTES = 64 << 10
+"""Of answers, what is made into frames at a time, and what may wait for the peer to read."""
+_PULSE_SECONDS = 1.0
 _ROUND_TRIP_AGE = 0.05
 _LEAVE_PING = b"h2gate\0\0"
+_PROBE = b"h2gate\0?"
 _LEAVE_SECONDS = 1.0
 _CLOSE_SECONDS = 5.0
 
@@ -37,16 +42,18 @@ _CLOSE_SECONDS = 5.0
 class Connection(asyncio.BufferedProtocol):
     """The protocol of the transport once ALPN (or the preface, in cleartext) has chosen HTTP/2."""
 
-    def __init__(self, worker: Worker, engine: Engine) -> None:
+    def __init__(self, worker: Worker, engine: Engine, visit: Visit) -> None:
         self.engine = engine
         self.loop = worker.loop
-        self.drain_bytes = worker.settings.drain_bytes
-        self.drain_seconds = worker.settings.drain_seconds
+        self.settings = worker.settings
+        self.account: Account = visit.caller
+        self._address = visit.caller.address
         self.streams: dict[int, Stream] = {}
         self.senders: set[Stream] = set()
         self.ended: asyncio.Future[None] = self.loop.create_future()
         """Done when the transport is lost and no application runs on."""
         self._worker = worker
+        self._visit = visit
         self._buffer = worker.buffer
         self._tasks: set[asyncio.Task[None]] = set()
         self._transport: asyncio.Transport
@@ -60,22 +67,26 @@ class Connection(asyncio.BufferedProtocol):
         self._lost = False
         self._rtt = 0.0
         self._rtt_at = 0.0
-        self._idle_since = 0.0
-        self._watcher: asyncio.TimerHandle | None = None
+        self.idle_since = 0.0
+        self._unfinished_since = 0.0
+        """When bytes came that told nothing: a header or frame may have begun with them. 0 when none has."""
+        self._unwritten = 0
+        self._unwritten_seconds = 0.0
+        self._pulse: asyncio.TimerHandle | None = None
         self._closing: asyncio.TimerHandle | None = None
 
     # asyncio's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(high=256 << 10)
+        self._transport.set_write_buffer_limits(high=WRITE_BYTES)
         self._scheme = "https" if transport.get_extra_info("ssl_object") is not None else "http"
         self._client = _address(transport.get_extra_info("peername"))
         self._server = _address(transport.get_extra_info("sockname"))
         self._socket = transport.get_extra_info("socket")
         self._worker.connections.add(self)
-        self._idle_since = self.loop.time()
-        self._watcher = self.loop.call_later(self._worker.settings.idle_seconds, self._watch)
+        self.idle_since = self._unfinished_since = self.loop.time()
+        self._plan_pulse()
         if self._worker.stopping:
             self.drain()
         self._flush()
@@ -111,7 +122,12 @@ class Connection(asyncio.BufferedProtocol):
         """Take what was read; everything it causes leaves in one write."""
         self._receiving = True
         streams = self.streams
-        for event in self.engine.receive(data):
+        events = self.engine.receive(data)
+        if events:
+            self._unfinished_since = 0.0
+        elif not self._unfinished_since:
+            self._unfinished_since = self.loop.time()
+        for event in events:
             if type(event) is Data:
                 stream = streams.get(event.stream_id)
                 if stream is None:  # answered and forgotten, or of a kind that takes no body
@@ -125,6 +141,9 @@ class Connection(asyncio.BufferedProtocol):
                 self._handle(event)
         self._receiving = False
         self._flush()
+        if self.engine.exceeded is not None and not self._transport.is_closing():
+            self.limited(self.engine.exceeded, "too many frames; the connection is ended")
+            self._close()
 
     def _handle(self, event: Event) -> None:
         match event:
@@ -154,13 +173,14 @@ class Connection(asyncio.BufferedProtocol):
         self._flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        for timer in (self._watcher, self._tick, self._closing):
+        for timer in (self._pulse, self._tick, self._closing):
             if timer is not None:
                 timer.cancel()
-        self._watcher = self._tick = self._closing = None
+        self._pulse = self._tick = self._closing = None
         for stream in list(self.streams.values()):
             stream.gone()
         self._lost = True
+        self._visit.leave()
         self._end_if_over()
 
     def _end_if_over(self) -> None:
@@ -171,22 +191,19 @@ class Connection(asyncio.BufferedProtocol):
     # Requests
 
     def _open(self, request: Headers) -> None:
-        settings = self._worker.settings
-        stream_id = request.stream_id
-        if len(self._tasks) >= 2 * settings.max_streams:  # streams reset by the peer whose work is not done yet
-            self.engine.reset(stream_id, ErrorCode.REFUSED_STREAM)
-            return
-        if sum(len(name) + len(value) + 32 for name, value in request.headers) > self._worker.max_header_list_bytes:
+        if list_bytes(request.headers) > self.settings.max_header_list:
+            self.limited("max_header_list", "a header list is too long")
             self._refuse_header(request)
             return
         pseudo = {name: value for name, value in request.headers if name.startswith(b":")}
         headers = [field for field in request.headers if not field[0].startswith(b":")]
         if b":authority" in pseudo:
             headers = [(b"host", pseudo[b":authority"]), *(field for field in headers if field[0] != b"host")]
-        method = pseudo[b":method"].decode("latin1")
-        window = Window(settings.stream_window, settings.max_stream_window, self._worker.budget)
-        stream = Stream(self, stream_id, method, pseudo.get(b":path", b"*"), headers, window)
-        self.streams[stream_id] = stream
+        stream = Stream(self, request, headers, pseudo)
+        if not self._may_open(stream):
+            self.engine.reset(stream.id, ErrorCode.REFUSED_STREAM)
+            return
+        self.streams[stream.id] = stream
         if request.end_stream:
             stream.ended()
         scope = scope_of(
@@ -195,6 +212,19 @@ class Connection(asyncio.BufferedProtocol):
         task = self.loop.create_task(stream.run(self._worker.app, scope))
         self._tasks.add(task)
         task.add_done_callback(self._task_ended)
+        task.add_done_callback(lambda _: stream.served())
+
+    def _may_open(self, stream: Stream) -> bool:
+        if len(self._tasks) >= 2 * self.settings.max_streams:  # reset by the peer, and their work is not done yet
+            self.limited("max_streams", "requests that were reset are still being worked on")
+            return False
+        if not stream.admit():
+            self.limited("memory", "no memory left for a request")
+            return False
+        return True
+
+    def limited(self, limit: str, what: str) -> None:
+        self._worker.metrics.limit_hit(limit, self._address, what)
 
     def _refuse_header(self, request: Headers) -> None:
         """RFC 6585 section 5; the stream is over, whatever it still sends."""
@@ -210,7 +240,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def forget(self, stream: Stream) -> None:
         if self.streams.pop(stream.id, None) is not None and not self.streams:
-            self._idle_since = self.loop.time()
+            self.idle_since = self.loop.time()
             self.plan_flush()
 
     # Writing
@@ -224,7 +254,7 @@ class Connection(asyncio.BufferedProtocol):
         self._flush_planned = False
         if self._transport.is_closing():
             return
-        while not self._paused and (data := self.engine.data_to_send()):
+        while not self._paused and (data := self.engine.data_to_send(WRITE_BYTES)):
             self._transport.write(data)
         for stream in self.senders:
             stream.sendable()
@@ -252,21 +282,47 @@ class Connection(asyncio.BufferedProtocol):
 
     # Leaving
 
-    def _watch(self) -> None:
-        """Every wait for the peer has a bound: here those of streams, and of a connection that has none."""
-        idle_seconds = pause = self._worker.settings.idle_seconds
-        if self.streams:
-            for stream in list(self.streams.values()):
-                stream.check_progress()
-            self.plan_flush()
-        elif (left := self._idle_since + idle_seconds - self.loop.time()) > 0:
-            pause = left
-        elif self._leaving:  # it does not take what it asked for
+    def _plan_pulse(self) -> None:
+        seconds = min(_PULSE_SECONDS, self._worker.shortest_seconds / 4)
+        self._pulse = self.loop.call_later(seconds, self._on_pulse, self.loop.time())
+
+    def _on_pulse(self, before: float) -> None:
+        """Every wait for the peer has a bound: those of streams, and those of the connection."""
+        now = self.loop.time()
+        for stream in list(self.streams.values()):
+            stream.check_progress(now - before)
+        if self._is_stuck(now, now - before):
             self._transport.abort()
-            return
+        elif not self.streams and now - self.idle_since >= self.settings.idle_seconds:
+            self.leave_idle()
+        self.plan_flush()
+        if not self._lost:
+            self._plan_pulse()
+
+    def _is_stuck(self, now: float, elapsed: float) -> bool:
+        settings = self.settings
+        if self._unfinished_since and not self.streams:
+            waited = now - self._unfinished_since
+            if waited >= settings.header_seconds:
+                self.limited("header_seconds", "a header or frame was begun and does not end")
+                return True
+            if waited >= settings.header_seconds / 2:  # it cannot answer in the midst of a header
+                self.engine.ping(_PROBE)
+        unwritten = self._transport.get_write_buffer_size()
+        stuck = unwritten and unwritten >= self._unwritten and self._paused
+        self._unwritten, self._unwritten_seconds = unwritten, self._unwritten_seconds + elapsed if stuck else 0.0
+        if settings.answer_seconds and self._unwritten_seconds >= settings.answer_seconds:
+            self.limited("answer_seconds", "nothing of what was sent is read")
+            return True
+        return False
+
+    def leave_idle(self) -> None:
+        """End a connection that has no streams: politely, and if it does not take that either, at once."""
+        if self._leaving:
+            self._transport.abort()
         else:
+            self.idle_since = self.loop.time()
             self._leave()
-        self._watcher = self.loop.call_later(pause, self._watch)
 
     def drain(self) -> None:
         """Two phases (RFC 9113 section 6.8): announce, and when that has surely arrived, name the last stream."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 from h2gate.server.connection import Connection
 
 if TYPE_CHECKING:
+    from h2gate.server.listener import Visit
     from h2gate.server.worker import Worker
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -17,8 +18,9 @@ READER_BYTES = 256 << 10
 class Doorway(asyncio.BufferedProtocol):
     """The first protocol of every transport; hands it over as soon as it knows."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Worker, visit: Visit) -> None:
         self._worker = worker
+        self._visit = visit
         self._first = b""
         self._transport: asyncio.Transport
         self._timer: asyncio.TimerHandle | None = None
@@ -28,7 +30,7 @@ class Doorway(asyncio.BufferedProtocol):
         tls = transport.get_extra_info("ssl_object")
         if tls is None:
             self._worker.doorways.add(self)
-            self._timer = self._worker.loop.call_later(self._worker.settings.idle_seconds, transport.close)
+            self._timer = self._worker.loop.call_later(self._worker.settings.idle_seconds, self.close)
         elif tls.selected_alpn_protocol() == "h2":
             self._to_http2()
         else:
@@ -49,6 +51,7 @@ class Doorway(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._leave()
+        self._visit.leave()
 
     def close(self) -> None:
         """Nothing was asked yet, and nothing will be."""
@@ -60,7 +63,7 @@ class Doorway(asyncio.BufferedProtocol):
             self._timer.cancel()
 
     def _to_http2(self) -> None:
-        connection = Connection(self._worker, self._worker.engine())
+        connection = Connection(self._worker, self._worker.engine(), self._visit)
         self._hand_over(connection)
         if self._first:
             connection.received(memoryview(self._first))
@@ -72,7 +75,7 @@ class Doorway(asyncio.BufferedProtocol):
         if self._first:
             reader.feed_data(self._first)
         writer = asyncio.StreamWriter(self._transport, protocol, reader, self._worker.loop)
-        self._worker.serve_http1(reader, writer)
+        self._worker.serve_http1(reader, writer, self._visit)
 
     def _hand_over(self, protocol: asyncio.BaseProtocol) -> None:
         self._leave()

@@ -13,7 +13,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeAlias
 from urllib.parse import unquote
 
+from h2gate.config import Settings
 from h2gate.errors import BodyTimeout, PeerGone
+from h2gate.server.pace import Pace
 from h2gate.upload import Batch
 from h2gate.wire.engine import Header
 
@@ -23,6 +25,9 @@ App: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 
 log = logging.getLogger("h2gate.server")
 
+SMALL_CHUNK_BYTES = 1024
+JOINED_BYTES = 16384
+"""Chunks that are small are joined, up to so many bytes: held one by one they would cost many times what is in them."""
 KEPT_BYTES = 1 << 20
 """Of a body whose sender has left: it is no longer in anybody's window, and the application may be long at its disk."""
 
@@ -30,7 +35,15 @@ KEPT_BYTES = 1 << 20
 class Exchange(ABC):
     """Inbox and answer of one request. The connection calls `arrived`, `ended`, `gone`; the application the rest."""
 
-    def __init__(self, method: str, target: bytes, headers: Sequence[Header]) -> None:
+    def __init__(
+        self,
+        method: str,
+        target: bytes,
+        headers: Sequence[Header],
+        settings: Settings,
+        limited: Callable[[str, str], None],
+    ) -> None:
+        """`limited` is told which limit the peer ran into, and how."""
         self.method = method
         self.target = target
         self.length = next((int(value) for name, value in headers if name == b"content-length"), None)
@@ -43,11 +56,15 @@ class Exchange(ABC):
         """The peer has closed its side of the connection; it may still read."""
         self.answered = False
         """The answer is complete: what still arrives is dropped."""
-        self._chunks: list[bytes] = []
+        self._limited = limited
+        self._request_seconds = settings.request_seconds
+        self._age = 0.0
+        self._body_pace = Pace(settings.min_body_rate, settings.body_seconds)
+        self._chunks: list[bytes | bytearray] = []
         self._inbox_bytes = 0
         self._pulled_bytes = 0
+        self._arrived_bytes = 0
         self._waiter: asyncio.Future[None] | None = None
-        self._waited_for: asyncio.Future[None] | None = None
         self._body_over = False
         self._head: tuple[int, list[Header]] | None = None
         self._head_sent = False
@@ -59,13 +76,22 @@ class Exchange(ABC):
         if self.answered:
             self._dropped(len(chunk))
             return
-        self._chunks.append(chunk)
+        self._keep(chunk)
         self._inbox_bytes += len(chunk)
+        self._arrived_bytes += len(chunk)
         if self._waiter is not None:
             if self._inbox_bytes >= self._fair_bytes():
                 self.wake()
             else:
                 self._wake_later()
+
+    def _keep(self, chunk: bytes) -> None:
+        if len(chunk) >= SMALL_CHUNK_BYTES:
+            self._chunks.append(chunk)
+        elif self._chunks and type(last := self._chunks[-1]) is bytearray and len(last) < JOINED_BYTES:
+            last += chunk
+        else:
+            self._chunks.append(bytearray(chunk))
 
     def ended(self, trailers: Sequence[Header] = ()) -> None:
         """The body is whole."""
@@ -97,12 +123,17 @@ class Exchange(ABC):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def check_progress(self) -> None:
-        """Called now and then: when the application has waited for the body since the last time, it waits in vain."""
+    def check_progress(self, elapsed: float) -> None:
+        """Called now and then, so many seconds after the last time: every wait for the peer has a bound."""
         waiter = self._waiter
-        if waiter is not None and waiter is self._waited_for and not (waiter.done() or self._body_over):
+        its_turn = waiter is not None and not (waiter.done() or self._body_over)
+        if not self._body_pace.keeps_up(self._arrived_bytes, elapsed, its_turn=its_turn) and waiter and its_turn:
+            self._limited("body_seconds", f"{self.method}: {self._arrived_bytes} bytes of the body came, then too few")
             waiter.set_exception(BodyTimeout("the body stopped coming"))
-        self._waited_for = waiter
+        self._age += elapsed
+        if self._request_seconds and self._age > self._request_seconds and not self.peer_gone:
+            self._limited("request_seconds", f"{self.method}: not answered whole after {self._age:.0f} s")
+            self._break_off()
 
     # What the application calls
 
@@ -119,7 +150,8 @@ class Exchange(ABC):
             await self._arrival()
         if self.peer_gone and not self._inbox_bytes:
             raise PeerGone
-        chunks, self._chunks = self._chunks, []
+        chunks = [each if type(each) is bytes else bytes(each) for each in self._chunks]
+        self._chunks = []
         self._pulled_bytes, self._inbox_bytes = self._inbox_bytes, 0
         return Batch(chunks, self._pulled_bytes, self.request_ended)
 
@@ -237,6 +269,10 @@ class Exchange(ABC):
     @abstractmethod
     def _abort(self) -> None:
         """Make clear to the peer that the answer is broken off."""
+
+    @abstractmethod
+    def _break_off(self) -> None:
+        """End the request, from our side; the application is told that its peer is gone."""
 
 
 def _lowered(headers: Sequence[tuple[bytes, bytes]]) -> list[Header]:

@@ -26,12 +26,14 @@ from h2gate.server.exchange import App, Exchange, Message, scope_of
 from h2gate.wire.engine import Header
 
 if TYPE_CHECKING:
+    from h2gate.server.callers import Caller
     from h2gate.server.worker import Worker
 
 READ_BYTES = 256 << 10
 INBOX_BYTES = 1 << 20
 _FAIR_BYTES = 256 << 10
 _TICK_SECONDS = 0.02
+_PULSE_SECONDS = 1.0
 _CLOSE_SECONDS = 5.0
 
 
@@ -57,6 +59,11 @@ class Http1Protocol(H11Protocol):
     worker: Worker
     cut: Callable[[], None]
     """Abort the connection."""
+    caller: Caller
+
+    def limited(self, limit: str, what: str) -> None:
+        """The peer ran into a limit."""
+        self.worker.metrics.limit_hit(limit, self.caller.address, what)
 
     async def input_ended(self) -> None:
         """The peer sends no more; one that has sent a whole request may still read the answer."""
@@ -86,9 +93,11 @@ class Http1Exchange(Exchange):
     """One request on an HTTP/1.1 connection."""
 
     def __init__(self, protocol: Http1Protocol, request: h11.Request) -> None:
-        super().__init__(request.method.decode("ascii"), request.target, list(request.headers))
+        settings = protocol.worker.settings
+        headers = list(request.headers)
+        super().__init__(request.method.decode("ascii"), request.target, headers, settings, protocol.limited)
         self._protocol = protocol
-        self._settings = protocol.worker.settings
+        self._settings = settings
         self._knows_1xx = request.http_version != b"1.0"
         self._room = asyncio.Event()
         self._drained_bytes = 0
@@ -125,9 +134,13 @@ class Http1Exchange(Exchange):
         elif not self.peer_gone:
             await self._protocol.stream_send(StreamClosed(stream_id=STREAM_ID))
 
-    def _watch(self) -> None:
-        self.check_progress()
-        self._watcher = asyncio.get_running_loop().call_later(self._settings.idle_seconds, self._watch)
+    def _watch(self, before: float = 0.0) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if before:
+            self.check_progress(now - before)
+        seconds = min(_PULSE_SECONDS, self._protocol.worker.shortest_seconds / 4)
+        self._watcher = loop.call_later(seconds, self._watch, now)
 
     def _is_drained(self) -> bool:
         return self.answered and self._drained_bytes > self._settings.drain_bytes
@@ -181,11 +194,16 @@ class Http1Exchange(Exchange):
     def _abort(self) -> None:
         self._protocol.cut()
 
+    def _break_off(self) -> None:
+        self._protocol.cut()
+
 
 class Http1Server(TCPServer):
     """Hypercorn's connection, with our protocol, a larger read, and an end that is bounded and quiet."""
 
-    def __init__(self, worker: Worker, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, worker: Worker, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, caller: Caller
+    ) -> None:
         super().__init__(
             worker.wrapped_app,
             worker.loop,
@@ -196,6 +214,7 @@ class Http1Server(TCPServer):
             writer,
         )
         self._worker = worker
+        self._caller = caller
         self._protocol: Http1Protocol
 
     async def run(self) -> None:
@@ -225,6 +244,7 @@ class Http1Server(TCPServer):
         send = self.protocol_send
         protocol = Http1Protocol(self.app, self.config, self.context, tasks, state, is_tls, client, server, send)
         protocol.worker = self._worker
+        protocol.caller = self._caller
         protocol.connection = _Parser(h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size)
         protocol.cut = self.writer.transport.abort
         return protocol
@@ -237,7 +257,7 @@ class Http1Server(TCPServer):
 
     async def protocol_send(self, event: Event) -> None:
         try:
-            async with asyncio.timeout(self._worker.settings.idle_seconds):
+            async with asyncio.timeout(self._worker.settings.answer_seconds or None):
                 await super().protocol_send(event)
         except OSError:  # a timeout is one: nothing of the answer was taken
             self.writer.transport.abort()

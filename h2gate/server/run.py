@@ -11,18 +11,19 @@ import contextlib
 import logging
 import sys
 
+from h2gate import logs
 from h2gate.config import Settings
 from h2gate.gateway import recover, sole_owner
 from h2gate.server.certificates import Certificates, ensure
 from h2gate.server.sockets import bind_all
-from h2gate.server.workers import LOG_FORMAT, Inherited, MakeApp, load_certificates, run_worker, supervise
+from h2gate.server.workers import Inherited, MakeApp, load_certificates, run_worker, supervise
 
 log = logging.getLogger("h2gate")
 
 
 def run(settings: Settings, make_app: MakeApp) -> int:
     """Serve until SIGTERM or SIGINT; the exit code. Raises `ConfigError` for what cannot be used."""
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
+    logs.configure()
     with contextlib.ExitStack() as stack:
         sockets = bind_all(settings)
         for each in (each for group in sockets for each in group):

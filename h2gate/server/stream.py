@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from h2gate.config import Settings
 from h2gate.errors import PeerGone
 from h2gate.server.exchange import Exchange
-from h2gate.wire.credit import Window
-from h2gate.wire.engine import Engine, ErrorCode, Header
+from h2gate.server.pace import Pace
+from h2gate.wire.credit import Account, Window
+from h2gate.wire.engine import Engine, ErrorCode, Header, Headers
 
 WAKE_BYTES = 1 << 20
 """The application is woken for this much at most: 4,000 wake-ups a GiB cost half of what 25,000 do."""
+ANSWER_BYTES = 768 << 10
+"""What an answer may hold here while it is read: a chunk of the application's, and what is queued before it waits."""
 SEND_BUFFER = 512 << 10
+STREAM_BYTES = 16 << 10
+"""What a request costs beside its body: objects, a task, what the storage keeps for it."""
+HEADER_COST = 8
+"""A header list costs so many times its size: its bytes, objects for each, and the same once more as text."""
 
 
 class Host(Protocol):
@@ -21,10 +29,13 @@ class Host(Protocol):
 
     engine: Engine
     loop: asyncio.AbstractEventLoop
-    drain_bytes: int
-    drain_seconds: float
+    settings: Settings
     senders: set[Stream]
     """Streams that wait until more of their answer has left."""
+
+    @property
+    def account(self) -> Account:
+        """To whom the memory is charged that a stream holds."""
 
     def plan_flush(self) -> None:
         """Write what the engine has, in this turn of the loop."""
@@ -38,6 +49,9 @@ class Host(Protocol):
     def date_field(self) -> Header:
         """`date`, for the answer."""
 
+    def limited(self, limit: str, what: str) -> None:
+        """The peer ran into a limit."""
+
     def forget(self, stream: Stream) -> None:
         """The stream is over."""
 
@@ -45,17 +59,41 @@ class Host(Protocol):
 class Stream(Exchange):
     """See `Exchange`; ends itself (`Host.forget`) when both sides have ended."""
 
-    def __init__(
-        self, host: Host, stream_id: int, method: str, target: bytes, headers: Sequence[Header], window: Window
-    ):
-        super().__init__(method, target, headers)
-        self.id = stream_id
+    def __init__(self, host: Host, request: Headers, fields: Sequence[Header], pseudo: Mapping[bytes, bytes]) -> None:
+        method = pseudo[b":method"].decode("latin1")
+        super().__init__(method, pseudo.get(b":path", b"*"), fields, host.settings, host.limited)
+        self.id = request.stream_id
         self._host = host
-        self._window = window
+        self._is_small = self.length is not None and self.length <= host.settings.stream_window
+        self._cost = STREAM_BYTES + HEADER_COST * list_bytes(request.headers)
+        self._window = Window(self._first_bytes(request), self._most_bytes(), host.account)
+        self._answer_pace = Pace(host.settings.min_body_rate, host.settings.answer_seconds)
+        self._sent_bytes = 0
+        self._answer_bytes = 0
         self._drained_bytes = 0
         self._drain_timer: asyncio.TimerHandle | None = None
         self._sender: asyncio.Future[None] | None = None
-        self._unsent = 0
+        self._is_over = False
+        self._is_served = False
+
+    def _first_bytes(self, request: Headers) -> int:
+        first = self._host.settings.stream_window
+        return 0 if request.end_stream else min(first, self.length if self.length is not None else first)
+
+    def _most_bytes(self) -> int:
+        """No body needs a window larger than it is."""
+        most = self._host.settings.max_stream_window
+        return most if self.length is None else min(most, self.length)
+
+    def admit(self) -> bool:
+        """Charge what it costs; False when there is no room for it."""
+        cost = self._cost + self._window.charged
+        if not self._host.account.take(cost):
+            self._cost = self._window.charged = 0
+            return False
+        if self._window.charged >= self._host.settings.stream_window and self._window.open():
+            self._host.engine.set_window(self.id, self._window.size)
+        return True
 
     # What the connection calls
 
@@ -74,13 +112,17 @@ class Stream(Exchange):
         self.sendable()
         self._over()
 
-    def check_progress(self) -> None:
-        super().check_progress()
-        unsent = self._host.engine.queued_bytes(self.id) if self._sender is not None else 0
-        if unsent and unsent == self._unsent:  # nothing of the answer was taken since the last time
-            self._host.engine.reset(self.id, ErrorCode.CANCEL)
-            self.gone()
-        self._unsent = unsent
+    def check_progress(self, elapsed: float) -> None:
+        super().check_progress(elapsed)
+        queued = self._host.engine.queued_bytes(self.id)
+        if not self._answer_pace.keeps_up(self._sent_bytes - queued, elapsed, its_turn=queued > 0):
+            self._host.limited("answer_seconds", f"{self.method}: {queued} bytes of the answer are not taken")
+            self._break_off()
+
+    def served(self) -> None:
+        """The application has returned: it holds nothing any more."""
+        self._is_served = True
+        self._release_if_done()
 
     def sendable(self) -> None:
         """Bytes have left, or never will: look again."""
@@ -90,12 +132,14 @@ class Stream(Exchange):
     # What `Exchange` asks for
 
     def _fair_bytes(self) -> int:
+        if self._is_small:
+            return WAKE_BYTES  # its end is near
         return min(self._window.size >> 2, WAKE_BYTES)
 
     def _consumed(self, n_bytes: int) -> None:
         host = self._host
         host.engine.credit(self.id, n_bytes)
-        if self._window.grown(n_bytes, host.loop.time(), host.round_trip()) and not self.request_ended:
+        if self._window.consumed(n_bytes, host.loop.time(), host.round_trip()) and not self.request_ended:
             host.engine.set_window(self.id, self._window.size)
         host.plan_flush()
 
@@ -106,7 +150,7 @@ class Stream(Exchange):
         self._host.plan_flush()
         if self.answered:
             self._drained_bytes += n_bytes
-            if self._drained_bytes > self._host.drain_bytes:
+            if self._drained_bytes > self._host.settings.drain_bytes:
                 self._stop_draining()
 
     def _wake_later(self) -> None:
@@ -126,8 +170,9 @@ class Stream(Exchange):
     async def _continue(self, data: bytes, *, last: bool) -> None:
         host = self._host
         host.engine.send_data(self.id, data, end_stream=last)
+        self._sent_bytes += len(data)
         host.plan_flush()
-        while not last and host.engine.queued_bytes(self.id) > SEND_BUFFER:
+        while not last and host.engine.queued_bytes(self.id) > self._may_queue():
             self._sender = host.loop.create_future()
             host.senders.add(self)
             try:
@@ -138,6 +183,13 @@ class Stream(Exchange):
             if self.peer_gone:
                 raise PeerGone
 
+    def _may_queue(self) -> int:
+        """Bytes of the answer that may wait here: none, where there is no room for more than has to be held anyway."""
+        account = self._host.account
+        if not self._answer_bytes and account.share > ANSWER_BYTES and account.take(ANSWER_BYTES):
+            self._answer_bytes = ANSWER_BYTES
+        return SEND_BUFFER if self._answer_bytes else 0
+
     def _finished(self) -> None:
         super()._finished()
         if self.request_ended or self.peer_gone:
@@ -145,7 +197,7 @@ class Stream(Exchange):
         elif self._drain_timer is None:
             # RFC 9113 section 8.1: the answer is whole, the rest of the request is not wanted. Many clients must send
             # a little more before they look, so the stream is not reset at once.
-            self._drain_timer = self._host.loop.call_later(self._host.drain_seconds, self._stop_draining)
+            self._drain_timer = self._host.loop.call_later(self._host.settings.drain_seconds, self._stop_draining)
 
     def _stop_draining(self) -> None:
         if not (self.request_ended or self.peer_gone):
@@ -157,8 +209,26 @@ class Stream(Exchange):
         self._host.engine.reset(self.id, ErrorCode.INTERNAL_ERROR)
         self._host.plan_flush()
 
+    def _break_off(self) -> None:
+        self._host.engine.reset(self.id, ErrorCode.CANCEL)
+        self._host.plan_flush()
+        self.gone()
+
     def _over(self) -> None:
         if self._drain_timer is not None:
             self._drain_timer.cancel()
-        self._window.close()
+        self._is_over = True
         self._host.forget(self)
+        self._release_if_done()
+
+    def _release_if_done(self) -> None:
+        """What it held is free when neither the peer nor the application can have any of it."""
+        if self._is_over and self._is_served:
+            self._window.close()
+            self._host.account.give_back(self._cost + self._answer_bytes)
+            self._cost = self._answer_bytes = 0
+
+
+def list_bytes(headers: Sequence[Header]) -> int:
+    """The size of a header list (RFC 9113 section 6.5.2)."""
+    return sum(len(name) + len(value) + 32 for name, value in headers)

@@ -13,6 +13,7 @@ import ssl
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import fields
 from email.utils import formatdate
 from typing import Any
 
@@ -21,13 +22,17 @@ from hypercorn.asyncio.lifespan import Lifespan
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 
+from h2gate.budget import Budget
 from h2gate.config import Settings
+from h2gate.metrics import Metrics
+from h2gate.server.callers import Callers
 from h2gate.server.connection import Connection
 from h2gate.server.doorway import Doorway
 from h2gate.server.exchange import App
 from h2gate.server.http1 import Http1Server
-from h2gate.wire.credit import Budget
+from h2gate.server.listener import Listener, Visit
 from h2gate.wire.engine import Engine, EngineSettings, Header, Role
+from h2gate.wire.frame_limits import FrameLimits
 from h2gate.wire.nghttp2 import Nghttp2Engine
 from h2gate.wire.reference import ReferenceEngine
 
@@ -35,9 +40,9 @@ log = logging.getLogger("h2gate.server")
 
 READ_BYTES = 256 << 10
 FRAME_BYTES = 64 << 10
-HEADER_LIST_BYTES = 32 << 10
-BACKLOG = 1024
-_HANDSHAKE_SECONDS = 10.0
+MIN_LEFT_BYTES = 4 << 20
+"""With less of the budget left no connection is accepted."""
+_LOOK_SECONDS = 1.0
 _CUT_SECONDS = 2.0
 _FOREVER = 2**62
 
@@ -48,16 +53,26 @@ ENGINES: dict[str, Callable[[Role, EngineSettings], Engine]] = {"nghttp2": Nghtt
 class Worker:
     """Serves `app` until told to stop."""
 
-    def __init__(self, app: App, settings: Settings):
+    def __init__(self, app: App, settings: Settings, budget: Budget, metrics: Metrics):
         self.app = app
         self.settings = settings
+        self.budget = budget
+        self.metrics = metrics
         self.loop = asyncio.get_running_loop()
+        self.tls: ssl.SSLContext | None = None
+        """For connections that are accepted from now on."""
         self.buffer = memoryview(bytearray(READ_BYTES))
         """What every connection reads into: nothing stays in it beyond one call."""
-        self.budget = Budget(settings.window_budget)
+        self.callers = Callers(budget, settings.max_address_connections)
+        self.visits: set[Visit] = set()
+        """Every connection, in whatever state."""
         self.doorways: set[Doorway] = set()
         self.connections: set[Connection] = set()
-        self.max_header_list_bytes = HEADER_LIST_BYTES
+        self.shortest_seconds = min(filter(None, (
+            settings.idle_seconds, settings.header_seconds, settings.body_seconds, settings.answer_seconds,
+            settings.request_seconds,
+        )))  # fmt: skip
+        """Of all that is waited for."""
         self.stopping = False
         self.config = _config(settings)
         self.context = WorkerContext(None)
@@ -66,23 +81,57 @@ class Worker:
         self._make_engine = ENGINES[settings.engine]
         self._http1: set[asyncio.Task[None]] = set()
         self._date = (0, (b"date", b""))
+        self._less = asyncio.Event()
+        self._describe()
+
+    def _describe(self) -> None:
+        """What can be seen of it."""
+        gauge = self.metrics.gauge
+        gauge("memory_budget_bytes", "Memory that peers may make the gateway use", lambda: self.budget.n_bytes)
+        gauge("memory_held_bytes", "What they have taken of it", lambda: self.budget.n_bytes - self.budget.left)
+        gauge("connections", "Connections, those included that are at their handshake", lambda: len(self.visits))
+        gauge("streams", "HTTP/2 requests at work", lambda: sum(len(each.streams) for each in self.connections))
 
     def engine(self) -> Engine:
         """A fresh engine for a connection that has chosen HTTP/2."""
         settings = self.settings
+        limits = FrameLimits(**{each.name: getattr(settings, f"max_{each.name}") for each in fields(FrameLimits)})
         promised = EngineSettings(
             max_streams=settings.max_streams,
             stream_window=settings.stream_window,
             max_frame_bytes=FRAME_BYTES,
-            max_header_list_bytes=self.max_header_list_bytes,
+            max_header_list_bytes=settings.max_header_list,
+            max_continuations=settings.max_continuations,
+            limits=limits,
         )
         return self._make_engine(Role.SERVER, promised)
 
-    def serve_http1(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def serve_http1(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, visit: Visit) -> None:
         """Hand a connection to Hypercorn."""
-        task = self.loop.create_task(Http1Server(self, reader, writer).run())
+        task = self.loop.create_task(Http1Server(self, reader, writer, visit.caller).run())
         self._http1.add(task)
         task.add_done_callback(self._http1.discard)
+        task.add_done_callback(lambda _: visit.leave())
+
+    async def room(self) -> None:
+        """Returns when one more connection may be accepted; a connection that is idle makes room for it."""
+        while len(self.visits) >= self.settings.max_connections or self.budget.left < MIN_LEFT_BYTES:
+            limit = "memory" if self.budget.left < MIN_LEFT_BYTES else "max_connections"
+            self.metrics.limit_hit(limit, "all together", "accepting pauses")
+            idle = [each for each in self.connections if not each.streams]
+            if idle:
+                min(idle, key=lambda each: each.idle_since).leave_idle()
+            self._less.clear()
+            left = self.loop.create_task(self._less.wait())
+            more = self.loop.create_task(self.budget.given_back())
+            await asyncio.wait((left, more), timeout=_LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            left.cancel()
+            more.cancel()
+
+    def left(self, visit: Visit) -> None:
+        """A connection has ended."""
+        self.visits.discard(visit)
+        self._less.set()
 
     def date_field(self) -> Header:
         """`date` for an answer (RFC 9110 section 6.6.1), made once a second."""
@@ -101,20 +150,15 @@ class Worker:
         lifespan = Lifespan(self.wrapped_app, self.config, self.loop, self.lifespan_state)
         lifespan_task = self.loop.create_task(lifespan.handle_lifespan())
         await lifespan.wait_for_startup()
-        servers = [
-            await self.loop.create_server(
-                lambda: Doorway(self),
-                sock=sock,
-                ssl=context,
-                backlog=BACKLOG,
-                ssl_handshake_timeout=_HANDSHAKE_SECONDS if context else None,
-            )
-            for sock, context in sockets
-        ]
+        self.tls = next((context for _, context in sockets if context is not None), None)
+        listeners = [Listener(self, sock, tls=context is not None) for sock, context in sockets]
+        accepting = [self.loop.create_task(each.run()) for each in listeners]
         ready()
-        await stop.wait()
-        for server in servers:
-            server.close()
+        stopped = self.loop.create_task(stop.wait())
+        await asyncio.wait([stopped, *accepting], return_when=asyncio.FIRST_COMPLETED)
+        for task in (stopped, *accepting):
+            task.cancel()
+        await asyncio.wait([stopped, *accepting])
         await self._drain()
         await lifespan.wait_for_shutdown()
         lifespan_task.cancel()

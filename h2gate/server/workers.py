@@ -9,7 +9,6 @@ import multiprocessing
 import os
 import signal
 import ssl
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import DupFd
 from typing import Any
 
+from h2gate import logs
 from h2gate.config import Settings
 from h2gate.errors import ConfigError
 from h2gate.gateway import Gateway
@@ -28,7 +28,6 @@ from h2gate.server.sockets import Bound
 from h2gate.server.worker import Worker, tls_context
 
 MakeApp = Callable[[Gateway], App]
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _RESTART_SECONDS = 1.0
 _EXIT_SECONDS = 10.0
@@ -62,7 +61,7 @@ def run_worker(
                 loop.add_signal_handler(number, begin_to_stop)
             if parent is not None:
                 loop.add_reader(parent.fileno(), begin_to_stop)
-            worker = Worker(make_app(gateway), settings)
+            worker = Worker(make_app(gateway), settings, gateway.budget, gateway.metrics)
             await worker.serve([(each.sock, context if each.tls else None) for each in sockets], ready, stop)
 
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -108,7 +107,7 @@ def _worker_process(
     lock: Inherited,
     pipe: Pipe,
 ) -> None:
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
+    logs.configure()
     run_worker(settings, make_app, sockets, certificates, lambda: pipe.send("ready"), parent=pipe)
 
 

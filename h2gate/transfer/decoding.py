@@ -11,8 +11,9 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import chain
 
+from h2gate.budget import Budget
 from h2gate.codec.coding import FREE_BYTES, Decoder, memory_bytes, parse
-from h2gate.errors import Busy, GateError
+from h2gate.errors import GateError
 from h2gate.transfer.digested import Digested
 from h2gate.transfer.pipeline import Metered
 from h2gate.upload import Batch, Body
@@ -96,13 +97,13 @@ class Decoded:
 
 class Decoding:
     """Within which limits bodies are decoded (see `Decoder`), and how many at once: each holds a window of up to 16 MiB
-    however little its sender does, so all together have `budget` bytes."""
+    however little its sender does, so all together have a quarter of the budget."""
 
-    def __init__(self, *, max_expansion: int = 0, max_bytes: int = 0, budget: int = 256 << 20) -> None:
+    def __init__(self, budget: Budget, *, max_expansion: int = 0, max_bytes: int = 0) -> None:
+        self._budget = budget
+        self._part = Budget(budget.n_bytes // 4)
         self._max_expansion = max_expansion
         self._max_bytes = max_bytes
-        self._budget = self._free = budget
-        self._more = asyncio.Event()
 
     @asynccontextmanager
     async def undone(
@@ -127,22 +128,14 @@ class Decoding:
     @asynccontextmanager
     async def decoder(self, codings: Sequence[str], max_bytes: int) -> AsyncIterator[Decoder]:
         """A decoder, when there is room for it. Raises `Busy`."""
-        n_bytes = min(memory_bytes(codings), self._budget)
-        try:
-            async with asyncio.timeout(_WAIT_SECONDS):
-                while n_bytes > self._free:
-                    self._more.clear()
-                    await self._more.wait()
-        except TimeoutError:
-            raise Busy("too many coded bodies are coming in") from None
-        self._free -= n_bytes
-        decoder = Decoder(codings, max_expansion=self._max_expansion, max_bytes=max_bytes)
-        try:
-            yield decoder
-        finally:
-            decoder.close()
-            self._free += n_bytes
-            self._more.set()
+        n_bytes = min(memory_bytes(codings), self._part.n_bytes)
+        what = "too many coded bodies are coming in"
+        async with self._part.holding(n_bytes, _WAIT_SECONDS, what), self._budget.holding(n_bytes, _WAIT_SECONDS, what):
+            decoder = Decoder(codings, max_expansion=self._max_expansion, max_bytes=max_bytes)
+            try:
+                yield decoder
+            finally:
+                decoder.close()
 
 
 def _without_coding(headers: Mapping[str, str]) -> Mapping[str, str]:

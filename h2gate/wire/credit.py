@@ -1,47 +1,59 @@
-"""How much each stream may have under way: a window that grows while the path needs it, out of one budget.
+"""How much each stream may have under way: a window that grows while the path needs it, and shrinks when room is short.
 
-The rule is like Cloudflare's and gRPC's: if a stream got more than a quarter of its window through in one turnaround,
-the window will soon be what holds it back, so it is doubled. A turnaround is the round trip, but at least what disk and
-threads take.
+The rule for growing is like Cloudflare's and gRPC's: if a stream got more than a quarter of its window through in one
+turnaround, the window will soon be what holds it back, so it is doubled. A turnaround is the round trip, but at least
+what disk and threads take. It shrinks by credit that is not given, down to its share of what is left.
 """
 
 from __future__ import annotations
 
+from typing import Protocol
+
 TURNAROUND_SECONDS = 0.002
+OPEN_BYTES = 1 << 20
+"""What a stream gets at once, if there is room: less would be used up before the first turnaround is over."""
 
 
-class Budget:
-    """Bytes that windows may grow by beyond their first size, shared by all connections of the process."""
+class Account(Protocol):
+    """Whom the windows are charged to. Sizes in bytes."""
 
-    def __init__(self, n_bytes: int) -> None:
-        self.left = n_bytes
+    @property
+    def share(self) -> int:
+        """As much as one window should be, as things are."""
 
     def take(self, n_bytes: int) -> bool:
-        """Reserve `n_bytes`; False when they are not there."""
-        if n_bytes > self.left:
-            return False
-        self.left -= n_bytes
-        return True
+        """Reserve so much; False when it is not there."""
 
     def give_back(self, n_bytes: int) -> None:
-        self.left += n_bytes
+        """Return some of what was taken."""
 
 
 class Window:
-    """The window of one stream. `grown` is called with each credit and tells when to widen it."""
+    """The window of one stream. `account` has been charged for `first`, and gets all back by `close`."""
 
-    __slots__ = ("_budget", "_bytes", "_first", "_max", "_since", "size")
+    __slots__ = ("_account", "_bytes", "_first", "_max", "_since", "charged", "size")
 
-    def __init__(self, first: int, largest: int, budget: Budget) -> None:
+    def __init__(self, first: int, largest: int, account: Account) -> None:
         self.size = first
+        """What the peer is to be granted."""
+        self.charged = first
+        """What it may still make us hold: more than `size` while the window shrinks."""
         self._first = first
-        self._max = largest
-        self._budget = budget
+        self._max = max(first, largest)
+        self._account = account
         self._since = 0.0
         self._bytes = 0
 
-    def grown(self, n_bytes: int, now: float, round_trip: float) -> bool:
-        """Count `n_bytes` that were consumed at `now`; True if `size` was doubled. Times in seconds."""
+    def open(self) -> bool:
+        """Make it worth while for a body that is not small, if there is room; True if `size` has grown."""
+        return self._grow(min(OPEN_BYTES, self._max) - self.size)
+
+    def consumed(self, n_bytes: int, now: float, round_trip: float) -> bool:
+        """Count `n_bytes` that were consumed at `now`; True if `size` has changed. Times in seconds."""
+        if self.charged > self.size:
+            withheld = min(n_bytes, self.charged - self.size)
+            self.charged -= withheld
+            self._account.give_back(withheld)
         turnaround = max(round_trip, TURNAROUND_SECONDS)
         elapsed = now - self._since
         self._bytes += n_bytes
@@ -50,14 +62,28 @@ class Window:
         if elapsed > turnaround:
             pace *= turnaround / elapsed
             self._since, self._bytes = now, 0
-        more = min(self.size, self._max - self.size)
-        if pace * 4 <= self.size or more <= 0 or not self._budget.take(more):
+        share = self._account.share
+        if self.size > 2 * share and self.size > self._first:
+            self.size = max(self._first, share)
+            return True
+        if pace * 4 <= self.size or not self._grow(min(self.size, self._max - self.size)):
             return False
         self._since, self._bytes = now, 0
-        self.size += more
+        return True
+
+    def _grow(self, n_bytes: int) -> bool:
+        if n_bytes <= 0 or self.size + n_bytes > self._account.share:
+            return False
+        more = self.size + n_bytes - self.charged
+        if more > 0:
+            if not self._account.take(more):
+                return False
+            self.charged += more
+        self.size += n_bytes
         return True
 
     def close(self) -> None:
-        """Give back what it grew by. May be called twice."""
-        self._budget.give_back(self.size - self._first)
-        self.size = self._first
+        """Give back everything. May be called twice."""
+        self._account.give_back(self.charged)
+        self.charged = 0
+        self._max = self.size

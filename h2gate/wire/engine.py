@@ -7,9 +7,11 @@ Everything above speaks this module's words only, so that the default engine (`n
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol, TypeAlias
+
+from h2gate.wire.frame_limits import FrameLimits
 
 Header: TypeAlias = tuple[bytes, bytes]
 """A field line: lower-case name and value. Pseudo-header fields come first (RFC 9113 section 8.3)."""
@@ -53,8 +55,10 @@ class EngineSettings:
     max_header_list_bytes: int = 32768
     """Promised to the peer (RFC 9113 section 6.5.2). A somewhat longer list is still told, to be answered with 431; a
     much longer one is a connection error."""
-    max_resets: tuple[int, int] = (1000, 33)
-    """Token bucket (burst, per second) for RST_STREAM from the peer."""
+    max_continuations: int = 8
+    """CONTINUATION frames of one header; more are a connection error."""
+    limits: FrameLimits = field(default_factory=FrameLimits)
+    """Of a server; a client trusts the server that it chose."""
 
 
 # The events are plain slotted classes, not frozen ones: one is made per DATA frame, and freezing costs 0.5 us each.
@@ -156,6 +160,10 @@ class Engine(Protocol):
         """Nothing more will be read or written, whether all ended well (after `goaway`) or by a connection error
         (RFC 9113 section 5.4.1): write what `data_to_send` still gives (the GOAWAY), then close the transport."""
 
+    @property
+    def exceeded(self) -> str | None:
+        """The limit (a name of `FrameLimits`, or "flood") that made this end the connection; None when none did."""
+
     def receive(self, data: memoryview) -> list[Event]:
         """Take in what the transport read, cut anywhere; `data` may be reused afterwards.
 
@@ -190,7 +198,8 @@ class Engine(Protocol):
         often as you like. Also for streams already closed: the connection window must get its bytes back."""
 
     def set_window(self, stream_id: int, n_bytes: int) -> None:
-        """Make the window we grant this stream `n_bytes` in all, from now on. Never smaller than it was."""
+        """Make the window we grant this stream `n_bytes` in all. A smaller one is reached by credit that is withheld:
+        what was granted stays."""
 
     def reset(self, stream_id: int, code: int) -> None:
         """RST_STREAM; queued bytes of the stream are dropped."""

@@ -31,6 +31,7 @@ from h2gate.wire.engine import (
     Trailers,
     WindowOpened,
 )
+from h2gate.wire.frame_limits import NO_LIMITS, REQUEST_BYTES, TINY_BYTES, UPDATE_BYTES, FrameCounts
 
 P = ParamSpec("P")
 
@@ -43,6 +44,9 @@ more than is promised, and the streams in between are refused here."""
 
 _EXCESS_HEADERS = 4
 """Likewise for header lists: it keeps up to so many times what is promised, and whoever serves may answer 431."""
+
+_UNLIMITED = (2**31, 2**31)
+"""Resets are counted here."""
 
 _AHEAD = 1 << 16
 """How many bytes of answers `receive` serialises at most."""
@@ -58,7 +62,8 @@ class Nghttp2Engine:
             ngh2.Configuration(
                 auto_window_update=False,
                 max_inbound_header_list_size=_EXCESS_HEADERS * settings.max_header_list_bytes,
-                stream_reset_rate_limit=settings.max_resets,
+                max_continuations=settings.max_continuations,
+                stream_reset_rate_limit=_UNLIMITED,
             ),
         )
         self._stream_window = settings.stream_window
@@ -69,7 +74,10 @@ class Nghttp2Engine:
         self._peer_max_streams = 100  # nghttp2 assumes so until the first ones are here
         self._last_stream_id = 0
         self._max_streams = settings.max_streams
-        self._refusals_left = settings.max_resets[0]
+        self._counts = FrameCounts(settings.limits if self._server else NO_LIMITS)
+        self._body_bytes = 0
+        """Of DATA since the last `receive`."""
+        self._flooded = False
         self._refused: set[int] = set()
         """Streams refused for being too many, until nghttp2 has closed them."""
         self._left = False
@@ -111,20 +119,40 @@ class Nghttp2Engine:
                 # ngh2 tells of a stream error only once its RST_STREAM is serialised, and the peer may stay silent.
                 self._ready += connection.data_to_send(_AHEAD)
         except ngh2.ConnectionProtocolError as error:
-            calm = isinstance(error, ngh2.DenialOfServiceError)
-            code = ErrorCode.ENHANCE_YOUR_CALM if calm else ErrorCode.PROTOCOL_ERROR
+            self._flooded = isinstance(error, ngh2.DenialOfServiceError)
+            code = ErrorCode.ENHANCE_YOUR_CALM if self._flooded else ErrorCode.PROTOCOL_ERROR
             self._last_words = _goaway_frame(self._last_stream_id, code, str(error))
         except ngh2.ConnectionStateError:
             return []  # over already: what still comes is for nobody
         events, self._early = self._early, []
         self._collect(events)
-        return events
+        return events if self._are_fair(len(data)) else []
+
+    @property
+    def exceeded(self) -> str | None:
+        return self._counts.exceeded or ("flood" if self._flooded else None)
+
+    def _are_fair(self, n_bytes: int) -> bool:
+        """Whether what came in these bytes was within the limits; if not, the connection is over."""
+        body_bytes, self._body_bytes = self._body_bytes, 0
+        self._counts.earn("overhead", body_bytes)
+        self._counts.count("overhead", n_bytes - body_bytes)
+        if self._counts.exceeded is None:
+            return True
+        if self._last_words is None:
+            why = f"too many of: {self._counts.exceeded}"
+            self._last_words = _goaway_frame(self._last_stream_id, ErrorCode.ENHANCE_YOUR_CALM, why)
+        return False
 
     def _collect(self, events: list[Event]) -> None:
         for event in self._connection.events():
             if type(event) is ngh2.DataReceived:  # nearly all of them; the rest may take its time
+                size = len(event.data)
+                self._body_bytes += size
+                if size < TINY_BYTES and not event.end_stream:
+                    self._counts.count("tiny_data" if size else "empty_data")
                 if self._refused and event.stream_id in self._refused:
-                    self.credit(event.stream_id, len(event.data))
+                    self.credit(event.stream_id, size)
                 else:
                     events.append(Data(event.stream_id, event.data, event.end_stream))
             else:
@@ -134,6 +162,7 @@ class Nghttp2Engine:
         match event:
             case ngh2.RequestReceived(stream_id, headers, end_stream):
                 self._last_stream_id = stream_id
+                self._counts.earn("overhead", REQUEST_BYTES)
                 if len(self._live) >= self._max_streams:
                     self._refuse(stream_id)
                 else:
@@ -147,22 +176,28 @@ class Nghttp2Engine:
                 if stream_id not in self._refused:
                     events.append(Trailers(stream_id, headers))
             case ngh2.StreamReset(stream_id, error_code):
+                self._counts.count("resets")
                 if self._live.pop(stream_id, None) is not None:
                     events.append(Reset(stream_id, error_code, remote=True))
             case ngh2.StreamClosed(stream_id, error_code, local_error):
                 self._refused.discard(stream_id)
                 known = self._live.pop(stream_id, None) is not None
                 if known and (error_code or local_error is not None):
+                    self._counts.count("stream_errors")
                     events.append(Reset(stream_id, error_code, remote=False))
             case ngh2.WindowUpdated(stream_id, _):
+                self._counts.count("window_updates")
                 events.append(WindowOpened(stream_id))
             case ngh2.SettingsReceived(changed):
+                self._counts.count("settings")
                 self._peer.update(changed)  # ngh2's own record cannot be asked after a connection error
                 self._peer_max_streams = min(
                     self._peer.get(ngh2.Setting.MAX_CONCURRENT_STREAMS, MAX_WINDOW), MAX_WINDOW
                 )
                 frame_bytes = self._peer.get(ngh2.Setting.MAX_FRAME_SIZE, 16384)
                 events += (SettingsChanged(self._peer_max_streams, frame_bytes), WindowOpened(0))
+            case ngh2.PingReceived():
+                self._counts.count("pings")
             case ngh2.PingAcknowledged(opaque_data):
                 events.append(Pong(opaque_data))
             case ngh2.GoAwayReceived(last_stream_id, error_code, _):
@@ -171,10 +206,7 @@ class Nghttp2Engine:
     def _refuse(self, stream_id: int) -> None:
         """A stream too many: nothing was done for it, so it may be sent again."""
         self._refused.add(stream_id)
-        self._refusals_left -= 1
-        if self._refusals_left < 0:
-            self._last_words = _goaway_frame(self._last_stream_id, ErrorCode.ENHANCE_YOUR_CALM, "too many streams")
-            return
+        self._counts.count("excess_streams")
         with suppress(*_LATE):
             self._connection.reset_stream(stream_id, ErrorCode.REFUSED_STREAM)
 
@@ -185,7 +217,9 @@ class Nghttp2Engine:
         if self._last_words is not None:
             words, self._last_words = self._last_words, b""
             return words
-        return self._connection.data_to_send(max_bytes)
+        data = self._connection.data_to_send(max_bytes)
+        self._counts.earn("window_updates", len(data) / UPDATE_BYTES)
+        return data
 
     def request(self, headers: Iterable[Header], *, end_stream: bool) -> int:
         self._collect(self._early)  # streams that ended while we wrote make room
@@ -238,7 +272,7 @@ class Nghttp2Engine:
 
     def set_window(self, stream_id: int, n_bytes: int) -> None:
         granted = self._live.get(stream_id)
-        if granted is not None and n_bytes > granted:  # ngh2 would shrink it by withholding credit
+        if granted is not None and n_bytes != granted:
             with suppress(*_LATE):
                 self._connection.set_local_window_size(n_bytes, stream_id=stream_id)
                 self._live[stream_id] = n_bytes

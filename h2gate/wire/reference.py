@@ -7,7 +7,6 @@ What h2 does otherwise than RFC 9113 asks, and its public API cannot mend (names
 - content_length_mismatch_ends_connection: a stream error in section 8.1.1, GOAWAY here;
 - malformed_request_ends_connection: a stream error in section 8.1.1, GOAWAY here;
 - stream_over_the_limit_ends_connection: REFUSED_STREAM in section 5.1.2, GOAWAY here;
-- resets_are_not_counted: `EngineSettings.max_resets` has no effect;
 - reset_of_idle_stream_is_ignored: a connection error in section 6.4;
 - late_frames_are_answered_each: DATA after our reset is answered by one more RST_STREAM every time.
 """
@@ -45,6 +44,7 @@ from h2gate.wire.engine import (
     Trailers,
     WindowOpened,
 )
+from h2gate.wire.frame_limits import NO_LIMITS, REQUEST_BYTES, TINY_BYTES, UPDATE_BYTES, FrameCounts
 from h2gate.wire.splitter import HEADER_BYTES, FrameTooLong, Splitter
 
 
@@ -54,13 +54,26 @@ class _Window:
 
     granted: int
     consumed: int = 0
+    withheld: int = 0
+    """Of what will be consumed, as much is not to go back: the window is shrinking."""
 
     def consume(self, n_bytes: int) -> int:
         """The increment to send now, often 0."""
-        self.consumed += n_bytes
+        kept = min(n_bytes, self.withheld)
+        self.withheld -= kept
+        self.consumed += n_bytes - kept
         if self.consumed < self.granted // 2:
             return 0
         increment, self.consumed = self.consumed, 0
+        return increment
+
+    def resize(self, n_bytes: int) -> int:
+        """The increment to send now, 0 for a smaller window."""
+        more, self.granted = n_bytes - self.granted, n_bytes
+        self.withheld -= more
+        if self.withheld >= 0:
+            return 0
+        increment, self.withheld = -self.withheld, 0
         return increment
 
 
@@ -93,6 +106,7 @@ class ReferenceEngine:
         self._out = bytearray()
         self._last_stream_id = 0
         self._left = self._peer_left = self._failed = False
+        self._counts = FrameCounts(settings.limits if self._server else NO_LIMITS)
         self._h2 = H2Connection(
             H2Configuration(client_side=not self._server, header_encoding=None, normalize_inbound_headers=False)
         )
@@ -115,6 +129,10 @@ class ReferenceEngine:
         over = self._failed or ((self._left or self._peer_left) and not self._streams)
         return over and not self._out
 
+    @property
+    def exceeded(self) -> str | None:
+        return self._counts.exceeded
+
     # Receiving
 
     def receive(self, data: memoryview) -> list[Event]:
@@ -122,9 +140,13 @@ class ReferenceEngine:
         if self.done or self._failed:
             return events
         self._splitter.add(data)
+        self._counts.count("overhead", len(data))
         try:
             while unit := self._splitter.next():
                 self._receive_unit(unit, events)
+                if self._counts.exceeded is not None:
+                    self._fail(ErrorCode.ENHANCE_YOUR_CALM)
+                    return []
         except FrameTooLong:
             self._fail(ErrorCode.FRAME_SIZE_ERROR)
         except ProtocolError as error:
@@ -184,12 +206,17 @@ class ReferenceEngine:
                     stream.received_end = True
                     self._drop_if_closed(event.stream_id)
             case h2_events.StreamReset():
+                self._counts.count("resets" if event.remote_reset else "stream_errors")
                 if self._streams.pop(event.stream_id, None) is not None:
                     events.append(Reset(event.stream_id, int(event.error_code), event.remote_reset))
+            case h2_events.PingReceived():
+                self._counts.count("pings")
             case h2_events.WindowUpdated():
+                self._counts.count("window_updates")
                 if not event.stream_id or event.stream_id in self._streams:
                     events.append(WindowOpened(event.stream_id))
             case h2_events.RemoteSettingsChanged():
+                self._counts.count("settings")
                 peer = self._h2.remote_settings
                 max_streams = min(peer.max_concurrent_streams, MAX_WINDOW)
                 events += (SettingsChanged(max_streams, peer.max_frame_size), WindowOpened(0))
@@ -201,11 +228,15 @@ class ReferenceEngine:
             self._forget(event.stream_id)
             return
         self._last_stream_id = event.stream_id
+        self._counts.earn("overhead", REQUEST_BYTES)
         self._streams[event.stream_id] = _Stream(_Window(self._settings.stream_window), answered=False)
         events.append(Headers(event.stream_id, _plain(event.headers), event.stream_ended is not None))
 
     def _data(self, event: h2_events.DataReceived, events: list[Event]) -> None:
         stream_id, size = event.stream_id, len(event.data)
+        self._counts.earn("overhead", 2 * size)
+        if size < TINY_BYTES and event.stream_ended is None:
+            self._counts.count("tiny_data" if size else "empty_data")
         if size:
             self._unconsumed[stream_id] = self._unconsumed.get(stream_id, 0) + size
         self._consume(stream_id, event.flow_controlled_length - size)
@@ -222,6 +253,7 @@ class ReferenceEngine:
                     sending |= self._send_some(stream_id, stream)
         out = bytes(self._out[:max_bytes])
         del self._out[:max_bytes]
+        self._counts.earn("window_updates", len(out) / UPDATE_BYTES)
         return out
 
     def _send_some(self, stream_id: int, stream: _Stream) -> bool:
@@ -327,9 +359,8 @@ class ReferenceEngine:
     def set_window(self, stream_id: int, n_bytes: int) -> None:
         _demand(n_bytes <= MAX_WINDOW, "no window is that large")
         stream = self._streams.get(stream_id)
-        if stream and not stream.received_end and n_bytes > stream.window.granted:
-            self._h2.increment_flow_control_window(n_bytes - stream.window.granted, stream_id)
-            stream.window.granted = n_bytes
+        if stream and not stream.received_end and (increment := stream.window.resize(n_bytes)):
+            self._h2.increment_flow_control_window(increment, stream_id)
             self._pull()
 
     # Leaving

@@ -147,7 +147,7 @@ def test_bundles_that_are_bombs_or_hold_one_are_refused_in_flat_memory(process: 
 
 
 def test_crowd_of_large_windows_holds_no_more_than_the_budget(spawn: Spawn) -> None:
-    process = spawn("--coding-budget", "32M")
+    process = spawn("--memory-budget", "128M")
     body = rle_frames(1)
     with RawClient(process.url, process.ca) as client:
         assert client.put("/files/a", body, ("content-encoding", "zstd")).status == 201

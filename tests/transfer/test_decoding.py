@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from h2gate.budget import Budget
 from h2gate.errors import (
     BadCoding,
     BadField,
@@ -61,7 +62,7 @@ class Watched:
 def undone(
     body: Body, headers: Mapping[str, str] = CODING, **limits: int
 ) -> AbstractAsyncContextManager[tuple[Body, Mapping[str, str]]]:
-    return Decoding(**limits).undone(body, headers)
+    return Decoding(Budget(1 << 30), **limits).undone(body, headers)
 
 
 async def taken(body: Body) -> bytes:
@@ -236,4 +237,4 @@ def test_what_there_is_no_room_for_waits_for_its_turn_and_is_told_to_try_again_i
         await second
         assert shown(tmp_path) == {"a": BODY, "b": b"x"}
 
-    run(tmp_path, test, coding_budget=12 * MIB)
+    run(tmp_path, test, memory_budget=48 * MIB)

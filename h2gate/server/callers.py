@@ -1,0 +1,81 @@
+"""Who is connected, by address: how many connections each has, and how much of the memory budget is held for it.
+
+One address may hold as much as is left for all others, so it can never take everything, however many there are of it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+from h2gate.budget import Budget
+
+_IPV6_SITE = 64
+"""Whoever has one IPv6 address has as many as this prefix leaves (RFC 6177)."""
+
+
+class Caller:
+    """One address. An `Account` for windows."""
+
+    __slots__ = ("_budget", "_callers", "address", "held", "n_connections")
+
+    def __init__(self, address: str, budget: Budget, callers: dict[str, Caller]) -> None:
+        self.address = address
+        self.n_connections = 0
+        self.held = 0
+        """Bytes of the budget."""
+        self._budget = budget
+        self._callers = callers
+
+    @property
+    def share(self) -> int:
+        return self._budget.share
+
+    def take(self, n_bytes: int) -> bool:
+        if self.held + n_bytes > self._budget.left - n_bytes or not self._budget.take(n_bytes):
+            return False
+        self.held += n_bytes
+        return True
+
+    def give_back(self, n_bytes: int) -> None:
+        self.held -= n_bytes
+        self._budget.give_back(n_bytes)
+        self._forget_if_gone()
+
+    def leave(self) -> None:
+        """One connection has ended."""
+        self.n_connections -= 1
+        self._forget_if_gone()
+
+    def _forget_if_gone(self) -> None:
+        if not (self.n_connections or self.held):
+            self._callers.pop(self.address, None)
+
+
+class Callers:
+    """All addresses of one worker that have a connection, or for which something is still held."""
+
+    def __init__(self, budget: Budget, max_connections: int) -> None:
+        """`max_connections` of one address; 0 is no limit."""
+        self._budget = budget
+        self._max = max_connections
+        self._callers: dict[str, Caller] = {}
+
+    def admit(self, host: str) -> Caller | None:
+        """Whoever this address is, with one connection more; None if it has too many."""
+        address = _site(host)
+        caller = self._callers.get(address)
+        if caller is None:
+            caller = self._callers[address] = Caller(address, self._budget, self._callers)
+        elif self._max and caller.n_connections >= self._max:
+            return None
+        caller.n_connections += 1
+        return caller
+
+
+def _site(host: str) -> str:
+    if ":" not in host:
+        return host
+    found = ipaddress.IPv6Address(host.partition("%")[0])
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ipaddress.IPv6Network((found, _IPV6_SITE), strict=False))
