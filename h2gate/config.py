@@ -99,9 +99,10 @@ class Settings:
     )
     max_continuations: int = _setting(8, "CONTINUATION frames of one header")
     max_resets: int = _setting(
-        200, "RST_STREAM that a connection may send in ten seconds; this and the next seven: 0 is no limit"
+        200, "RST_STREAM that a connection may send in ten seconds; here and in the next eight 0 is no limit"
     )
     max_stream_errors: int = _setting(100, "errors of single streams that a connection may cause in ten seconds")
+    max_excess_streams: int = _setting(1000, "streams beyond `max_streams` that are refused in ten seconds")
     max_pings: int = _setting(1000, "PING that a connection may send in ten seconds")
     max_settings: int = _setting(100, "SETTINGS that a connection may send in ten seconds")
     max_empty_data: int = _setting(1000, "empty DATA frames that a connection may send in ten seconds")

@@ -64,11 +64,11 @@ class Stream(Exchange):
         super().__init__(method, pseudo.get(b":path", b"*"), fields, host.settings, host.limited)
         self.id = request.stream_id
         self._host = host
-        self._is_small = self.length is not None and self.length <= host.settings.stream_window
         self._cost = STREAM_BYTES + HEADER_COST * list_bytes(request.headers)
         self._window = Window(self._first_bytes(request), self._most_bytes(), host.account)
         self._answer_pace = Pace(host.settings.min_body_rate, host.settings.answer_seconds)
         self._sent_bytes = 0
+        self._ticked_bytes = 0
         self._answer_bytes = 0
         self._drained_bytes = 0
         self._drain_timer: asyncio.TimerHandle | None = None
@@ -98,9 +98,13 @@ class Stream(Exchange):
     # What the connection calls
 
     def tick(self) -> None:
-        """A moment has passed: few bytes are better than none."""
-        if self._inbox_bytes:
-            self.wake()
+        """A moment has passed: few bytes are better than none, unless more are coming and that will be all."""
+        if self._inbox_bytes and self._waiter is not None:
+            came, self._ticked_bytes = self._arrived_bytes - self._ticked_bytes, self._arrived_bytes
+            if came and self._fits:
+                self._host.plan_tick()
+            else:
+                self.wake()
 
     def ended(self, trailers: Sequence[Header] = ()) -> None:
         super().ended(trailers)
@@ -132,9 +136,14 @@ class Stream(Exchange):
     # What `Exchange` asks for
 
     def _fair_bytes(self) -> int:
-        if self._is_small:
-            return WAKE_BYTES  # its end is near
+        if self._fits:
+            return WAKE_BYTES
         return min(self._window.size >> 2, WAKE_BYTES)
+
+    @property
+    def _fits(self) -> bool:
+        """All of the body may be sent, so that its end is near."""
+        return self.length is not None and self.length <= self._window.size
 
     def _consumed(self, n_bytes: int) -> None:
         host = self._host

@@ -32,6 +32,7 @@ from h2gate.wire.engine import (
     WindowOpened,
 )
 from h2gate.wire.frame_limits import NO_LIMITS, REQUEST_BYTES, TINY_BYTES, UPDATE_BYTES, FrameCounts
+from h2gate.wire.shrinking import LocalWindow
 
 P = ParamSpec("P")
 
@@ -67,8 +68,10 @@ class Nghttp2Engine:
             ),
         )
         self._stream_window = settings.stream_window
-        self._live: dict[int, int] = {}
-        """The streams the caller knows and may still use, with the window granted to each."""
+        self._live: set[int] = set()
+        """The streams the caller knows and may still use."""
+        self._windows: dict[int, LocalWindow] = {}
+        """Of streams whose window is not the first one."""
         self._peer: dict[int, int] = {}
         """The peer's SETTINGS so far."""
         self._peer_max_streams = 100  # nghttp2 assumes so until the first ones are here
@@ -166,7 +169,7 @@ class Nghttp2Engine:
                 if len(self._live) >= self._max_streams:
                     self._refuse(stream_id)
                 else:
-                    self._live[stream_id] = self._stream_window
+                    self._live.add(stream_id)
                     events.append(Headers(stream_id, headers, end_stream))
             case ngh2.ResponseReceived(stream_id, headers, end_stream):
                 events.append(Headers(stream_id, headers, end_stream))
@@ -177,12 +180,12 @@ class Nghttp2Engine:
                     events.append(Trailers(stream_id, headers))
             case ngh2.StreamReset(stream_id, error_code):
                 self._counts.count("resets")
-                if self._live.pop(stream_id, None) is not None:
+                if self._known(stream_id):
                     events.append(Reset(stream_id, error_code, remote=True))
             case ngh2.StreamClosed(stream_id, error_code, local_error):
                 self._refused.discard(stream_id)
-                known = self._live.pop(stream_id, None) is not None
-                if known and (error_code or local_error is not None):
+                self._close_window(stream_id)
+                if self._known(stream_id) and (error_code or local_error is not None):
                     self._counts.count("stream_errors")
                     events.append(Reset(stream_id, error_code, remote=False))
             case ngh2.WindowUpdated(stream_id, _):
@@ -202,6 +205,12 @@ class Nghttp2Engine:
                 events.append(Pong(opaque_data))
             case ngh2.GoAwayReceived(last_stream_id, error_code, _):
                 events.append(GoAway(last_stream_id, error_code))
+
+    def _known(self, stream_id: int) -> bool:
+        """Whether the caller still used it; it does not from now on."""
+        is_known = stream_id in self._live
+        self._live.discard(stream_id)
+        return is_known
 
     def _refuse(self, stream_id: int) -> None:
         """A stream too many: nothing was done for it, so it may be sent again."""
@@ -231,7 +240,7 @@ class Nghttp2Engine:
             raise StreamsExhausted from error
         except ngh2.ConnectionProtocolError as error:
             raise ValueError(str(error)) from error
-        self._live[stream_id] = self._stream_window
+        self._live.add(stream_id)
         return stream_id
 
     def _call(
@@ -268,18 +277,28 @@ class Nghttp2Engine:
     def credit(self, stream_id: int, n_bytes: int) -> None:
         if n_bytes and self._last_words is None:
             with suppress(ngh2.ConnectionStateError):
-                self._connection.acknowledge_received_data(n_bytes, stream_id)
+                window = self._windows.get(stream_id)
+                if window is None:
+                    self._connection.acknowledge_received_data(n_bytes, stream_id)
+                else:
+                    window.consumed(n_bytes)
 
     def set_window(self, stream_id: int, n_bytes: int) -> None:
-        granted = self._live.get(stream_id)
-        if granted is not None and n_bytes != granted:
+        if stream_id in self._live:
+            window = self._windows.get(stream_id)
+            if window is None:
+                window = self._windows[stream_id] = LocalWindow(self._connection, stream_id, self._stream_window)
             with suppress(*_LATE):
-                self._connection.set_local_window_size(n_bytes, stream_id=stream_id)
-                self._live[stream_id] = n_bytes
+                window.resize(n_bytes)
+
+    def _close_window(self, stream_id: int) -> None:
+        if (window := self._windows.pop(stream_id, None)) is not None:
+            with suppress(*_LATE):
+                window.close()
 
     def reset(self, stream_id: int, code: int) -> None:
         self._call(self._connection.reset_stream, stream_id, code)
-        self._live.pop(stream_id, None)
+        self._live.discard(stream_id)
 
     def ping(self, data: bytes) -> None:
         with suppress(*_LATE):

@@ -83,7 +83,7 @@ def test_archive_that_ends_too_early_is_told_after_what_is_stored(http: httpx.Cl
 
 
 def test_silent_sender_is_told_and_what_came_stays(serve: Serve) -> None:
-    served = serve(idle_seconds=0.3)
+    served = serve(body_seconds=0.3)
     with RawClient(served.url, served.ca) as client:
         stream = client.open("PUT", "/files/in/", ("content-type", "application/x-tar"))
         client.push(stream, archive_of(("a", b"1"), end=b""), end=False)

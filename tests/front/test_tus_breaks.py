@@ -123,7 +123,7 @@ def test_creation_whose_body_broke_off_stays(start: Start, version: str) -> None
 def test_body_that_stops_coming_is_ended_so_that_it_is_tried_again_and_what_came_is_kept(
     start: Start, version: str, method: str
 ) -> None:
-    served, tus = start(idle_seconds=0.5)
+    served, tus = start(body_seconds=0.5)
     if method == "PATCH":
         path, fields = tus.create(SIZE), {"upload_offset": "0"}
     else:

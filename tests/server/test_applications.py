@@ -103,7 +103,7 @@ def test_an_application_that_hangs_is_cancelled_when_the_grace_time_is_over(
 def test_a_client_that_does_not_read_is_sent_a_bounded_amount_and_then_cut_off(
     serve: Serve, connect: Connect, app: Applications, http1: bool, cleartext: bool
 ) -> None:
-    served = start(serve, app, idle_seconds=1.0)
+    served = start(serve, app, answer_seconds=1.0)
     client = connect(served, http1=http1, cleartext=cleartext, small_buffer=True)
     if http1:
         client.sock.sendall(b"GET /flood HTTP/1.1\r\nhost: localhost\r\n\r\n")
@@ -120,7 +120,7 @@ def test_a_client_that_does_not_read_is_sent_a_bounded_amount_and_then_cut_off(
 def test_a_stream_whose_window_is_shut_is_reset_while_its_neighbour_goes_on(
     serve: Serve, connect: Connect, app: Applications
 ) -> None:
-    client = connect(start(serve, app, idle_seconds=0.5), window=0)
+    client = connect(start(serve, app, answer_seconds=0.5), window=0)
     stream = client.open("GET", "/flood", end=True)
     client.until(lambda: client.answers[stream].reset is not None)
     assert client.answers[stream].reset == 8
@@ -154,7 +154,7 @@ def test_a_cleartext_connection_that_says_nothing_is_closed_after_idle_seconds(
 
 @pytest.mark.parametrize("http1", [False, True], ids=["http2", "http1.1"])
 def test_a_body_that_stops_coming_is_answered_with_408(serve: Serve, connect: Connect, http1: bool) -> None:
-    served = serve(idle_seconds=0.3, drain_seconds=0.1)
+    served = serve(body_seconds=0.3, drain_seconds=0.1)
     client = connect(served, http1=http1)
     if http1:
         client.sock.sendall(b"PUT /files/a HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000000\r\n\r\nhello")

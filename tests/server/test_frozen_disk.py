@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hyperframe.frame import SettingsFrame
 
+from h2gate.wire.credit import OPEN_BYTES
 from tests.conftest import Process, Spawn
 from tests.server.conftest import Connect
 
@@ -73,11 +73,12 @@ def test_uploads_to_a_frozen_disk_hold_no_more_than_their_windows(
 ) -> None:
     process = spawn_on()
     client = connect(process)
-    window = client.settings[SettingsFrame.INITIAL_WINDOW_SIZE]
+    window = OPEN_BYTES
     assert client.put("/files/before", bytes(BODY)).status == 201
     before = rss(process)
     disk.freeze()
     opened = [client.open("PUT", f"/files/{n}", ("content-length", str(BODY))) for n in range(STREAMS)]
+    client.quiet()
     accepted = sum(client.fill(stream) for stream in opened)
     round_trip = max(client.ping() for _ in range(5))
     assert accepted == STREAMS * window

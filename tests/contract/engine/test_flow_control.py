@@ -92,12 +92,21 @@ def test_window_granted_while_bytes_are_unconsumed_is_whole_once_they_are(
     assert len(pair.far.body(stream)) == 440 * KIB
 
 
-def test_window_is_never_made_smaller(opened: tuple[Pair, int]) -> None:
+def test_window_is_made_smaller_by_credit_that_is_withheld(opened: tuple[Pair, int]) -> None:
     pair, stream = opened
-    pair.server.set_window(stream, 10)
-    pair.server.credit(stream, 64 * KIB)
+    pair.server.set_window(stream, 24 * KIB)
+    received = len(pair.far.body(stream))
+    assert received == 64 * KIB, "what was granted stays"
+    pair.server.credit(stream, 40 * KIB)
     pair.pump()
-    assert len(pair.far.body(stream)) == 100 * KIB
+    assert len(pair.far.body(stream)) == received
+    pair.server.credit(stream, 24 * KIB)
+    pair.pump()
+    assert len(pair.far.body(stream)) == received + 24 * KIB
+    pair.server.set_window(stream, 36 * KIB)
+    pair.server.credit(stream, 24 * KIB)
+    pair.pump()
+    assert len(pair.far.body(stream)) == 100 * KIB, "and made larger again"
 
 
 def test_body_waiting_for_a_window_does_not_stop_another_stream(opened: tuple[Pair, int], put: Fields) -> None:

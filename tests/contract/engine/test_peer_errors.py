@@ -9,6 +9,7 @@ import pytest
 from hyperframe.frame import Frame, GoAwayFrame, PingFrame, RstStreamFrame, WindowUpdateFrame
 
 from h2gate.wire.engine import Data, ErrorCode, Header, Headers, Pong, Reset, Role
+from h2gate.wire.frame_limits import FrameLimits
 
 if TYPE_CHECKING:
     from tests.contract.engine.conftest import Pair, RawPeer
@@ -108,7 +109,7 @@ def test_stream_over_the_limit_that_was_acknowledged_is_refused_alone(raw: Calla
 
 @pytest.mark.reference_miss("stream_over_the_limit_ends_connection")
 def test_streams_over_the_limit_without_end_end_the_connection(raw: Callable[..., RawPeer], put: Fields) -> None:
-    peer = raw(max_streams=1, max_resets=(10, 1))
+    peer = raw(max_streams=1, limits=FrameLimits(excess_streams=10))
     peer.feed(*(peer.headers(stream, put) for stream in range(1, 61, 2)))
     assert [frame.error_code for frame in peer.frames() if isinstance(frame, GoAwayFrame)] == [
         ErrorCode.ENHANCE_YOUR_CALM
@@ -116,9 +117,8 @@ def test_streams_over_the_limit_without_end_end_the_connection(raw: Callable[...
     assert peer.engine.done
 
 
-@pytest.mark.reference_miss("resets_are_not_counted")
 def test_rapid_resets_end_the_connection(raw: Callable[..., RawPeer], put: Fields) -> None:
-    peer = raw(max_resets=(10, 1))
+    peer = raw(limits=FrameLimits(resets=10))
     for stream in range(1, 61, 2):
         peer.feed(peer.headers(stream, put), RstStreamFrame(stream, error_code=ErrorCode.CANCEL))
     assert any(isinstance(frame, GoAwayFrame) and frame.error_code for frame in peer.frames())
