@@ -78,7 +78,7 @@ def test_uploads_to_a_frozen_disk_hold_no_more_than_their_windows(
     before = rss(process)
     disk.freeze()
     opened = [client.open("PUT", f"/files/{n}", ("content-length", str(BODY))) for n in range(STREAMS)]
-    client.quiet()
+    client.until(lambda: all(client.room(stream) == window for stream in opened))
     accepted = sum(client.fill(stream) for stream in opened)
     round_trip = max(client.ping() for _ in range(5))
     assert accepted == STREAMS * window

@@ -25,9 +25,9 @@ def test_a_stalled_upload_stops_within_its_window_while_its_neighbour_and_pings_
     client = connect(served)
     body = body_of(STALLED)
     stalled = client.open("PUT", "/files/stalled", ("content-length", str(STALLED)))
-    client.quiet()
-    window = client.fill(stalled)
-    assert window == OPEN_BYTES
+    window = OPEN_BYTES
+    client.until(lambda: client.room(stalled) == window)
+    client.fill(stalled)
     neighbour = body_of(4 << 20)
     assert client.put("/files/neighbour", neighbour).status == 201
     assert served.path("neighbour").read_bytes() == neighbour
@@ -54,7 +54,7 @@ def test_a_hundred_stalled_uploads_are_let_in_for_their_windows_and_no_more(
     client = connect(served, cleartext=True)
     window = OPEN_BYTES
     opened = [client.open("PUT", f"/files/{n}", ("content-length", str(STALLED))) for n in range(streams)]
-    client.quiet()
+    client.until(lambda: all(client.room(stream) == window for stream in opened))
     assert sum(client.fill(stream) for stream in opened) == streams * window
     for _ in range(3):
         client.ping()
