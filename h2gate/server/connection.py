@@ -10,7 +10,7 @@ import asyncio
 import logging
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
 from h2gate.server.exchange import scope_of
@@ -19,6 +19,7 @@ from h2gate.wire.credit import Account
 from h2gate.wire.engine import Data, Engine, ErrorCode, Event, GoAway, Header, Headers, Pong, Reset, Trailers
 
 if TYPE_CHECKING:
+    from h2gate.server.fairness import Share
     from h2gate.server.listener import Visit
     from h2gate.server.worker import Worker
 
@@ -222,6 +223,9 @@ class Connection(asyncio.BufferedProtocol):
             self.limited("memory", "no memory left for a request")
             return False
         return True
+
+    def join(self, urgency: int, release: Callable[[], None]) -> Share:
+        return self._worker.fairness.join(self._address, self, urgency, release)
 
     def limited(self, limit: str, what: str) -> None:
         self._worker.metrics.limit_hit(limit, self._address, what)

@@ -126,7 +126,7 @@ class Exchange(ABC):
     def check_progress(self, elapsed: float) -> None:
         """Called now and then, so many seconds after the last time: every wait for the peer has a bound."""
         waiter = self._waiter
-        its_turn = waiter is not None and not (waiter.done() or self._body_over)
+        its_turn = waiter is not None and not (waiter.done() or self._body_over or self._is_held_back())
         if not self._body_pace.keeps_up(self._arrived_bytes, elapsed, its_turn=its_turn) and waiter and its_turn:
             self._limited("body_seconds", f"{self.method}: {self._arrived_bytes} bytes of the body came, then too few")
             waiter.set_exception(BodyTimeout("the body stopped coming"))
@@ -265,6 +265,10 @@ class Exchange(ABC):
     @abstractmethod
     async def _continue(self, data: bytes, *, last: bool) -> None:
         """Send more of the body; waits while the peer reads slowly."""
+
+    def _is_held_back(self) -> bool:
+        """The sender waits for credit that it was not given yet."""
+        return False
 
     @abstractmethod
     def _abort(self) -> None:

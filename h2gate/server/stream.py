@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from h2gate.config import Settings
 from h2gate.errors import PeerGone
 from h2gate.server.exchange import Exchange
+from h2gate.server.fairness import Share, urgency_of
 from h2gate.server.pace import Pace
 from h2gate.wire.credit import Account, Window
 from h2gate.wire.engine import Engine, ErrorCode, Header, Headers
@@ -49,6 +50,9 @@ class Host(Protocol):
     def date_field(self) -> Header:
         """`date`, for the answer."""
 
+    def join(self, urgency: int, release: Callable[[], None]) -> Share:
+        """A place among those who are served, for a body that is not small."""
+
     def limited(self, limit: str, what: str) -> None:
         """The peer ran into a limit."""
 
@@ -63,10 +67,14 @@ class Stream(Exchange):
         method = pseudo[b":method"].decode("latin1")
         super().__init__(method, pseudo.get(b":path", b"*"), fields, host.settings, host.limited)
         self.id = request.stream_id
+        self._fields = fields
         self._host = host
         self._cost = STREAM_BYTES + HEADER_COST * list_bytes(request.headers)
         self._window = Window(self._first_bytes(request), self._most_bytes(), host.account)
         self._answer_pace = Pace(host.settings.min_body_rate, host.settings.answer_seconds)
+        self._share: Share | None = None
+        self._uncredited = 0
+        """Bytes that were consumed and wait for their turn to be credited."""
         self._sent_bytes = 0
         self._ticked_bytes = 0
         self._answer_bytes = 0
@@ -93,6 +101,9 @@ class Stream(Exchange):
             return False
         if self._window.charged >= self._host.settings.stream_window and self._window.open():
             self._host.engine.set_window(self.id, self._window.size)
+        if self._window.charged and not self._fits:
+            urgency = urgency_of(value for name, value in self._fields if name == b"priority")
+            self._share = self._host.join(urgency, self._credit)
         return True
 
     # What the connection calls
@@ -146,7 +157,17 @@ class Stream(Exchange):
         return self.length is not None and self.length <= self._window.size
 
     def _consumed(self, n_bytes: int) -> None:
+        self._uncredited += n_bytes
+        if self._share is None or self._share.consumed(n_bytes):
+            self._credit()
+
+    def _is_held_back(self) -> bool:
+        return self._uncredited > 0
+
+    def _credit(self) -> None:
+        """Let the sender send as much as was consumed."""
         host = self._host
+        n_bytes, self._uncredited = self._uncredited, 0
         host.engine.credit(self.id, n_bytes)
         if self._window.consumed(n_bytes, host.loop.time(), host.round_trip()) and not self.request_ended:
             host.engine.set_window(self.id, self._window.size)
@@ -227,6 +248,11 @@ class Stream(Exchange):
         if self._drain_timer is not None:
             self._drain_timer.cancel()
         self._is_over = True
+        if self._share is not None:
+            self._share.leave()
+            self._share = None
+        if self._uncredited:
+            self._credit()
         self._host.forget(self)
         self._release_if_done()
 

@@ -29,6 +29,7 @@ from h2gate.server.callers import Callers
 from h2gate.server.connection import Connection
 from h2gate.server.doorway import Doorway
 from h2gate.server.exchange import App
+from h2gate.server.fairness import Fairness
 from h2gate.server.http1 import Http1Server
 from h2gate.server.listener import Listener, Visit
 from h2gate.wire.engine import Engine, EngineSettings, Header, Role
@@ -64,6 +65,7 @@ class Worker:
         self.buffer = memoryview(bytearray(READ_BYTES))
         """What every connection reads into: nothing stays in it beyond one call."""
         self.callers = Callers(budget, settings.max_address_connections)
+        self.fairness = Fairness(self.loop)
         self.visits: set[Visit] = set()
         """Every connection, in whatever state."""
         self.doorways: set[Doorway] = set()

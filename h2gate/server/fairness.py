@@ -1,0 +1,205 @@
+"""When disk or CPU are the limit, who is given credit next: deficit round robin over principals, connections, streams.
+
+Whoever has been served a quantum more than the slowest beside him waits for his credit, until that one has caught up or
+shows that he cannot: then the server falls idle, and waiting helps nobody. More urgent uploads (RFC 9218) go first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Hashable, Iterable
+
+TICK_SECONDS = 0.004
+QUANTUM_BYTES = 4 << 20
+MAX_QUANTUM_BYTES = 64 << 20
+_NO_LIMIT = 1 << 62
+_ACTIVE_TICKS = 60
+"""Who has brought nothing for so long is waited for no more."""
+_IDLE = 0.5
+"""Below this part of its usual pace the server is not what holds back."""
+
+
+class Node:
+    """Somebody who is served beside others; those below him share what he gets."""
+
+    __slots__ = ("children", "is_active", "key", "limit", "parent", "quantum", "recent", "seen", "served", "urgency")
+
+    def __init__(self, key: Hashable, parent: Node | None, urgency: int = 0) -> None:
+        self.key = key
+        self.parent = parent
+        self.urgency = urgency
+        self.children: dict[Hashable, Node] = {}
+        self.is_active = False
+        self.served = 0
+        """Bytes, of those that were active together the same for all, as far as they can use it."""
+        self.limit = _NO_LIMIT
+        """How far `served` may go."""
+        self.recent = 0
+        """Bytes since the last tick."""
+        self.seen = 0
+        """The tick in which it was served last."""
+        self.quantum = QUANTUM_BYTES
+        """How far those below may be apart."""
+        if parent is not None:
+            parent.children[key] = self
+
+    def active(self) -> list[Node]:
+        return [each for each in self.children.values() if each.is_active]
+
+
+class Share(Node):
+    """One upload's. `release` is called when it may have the credit that it waits for."""
+
+    __slots__ = ("_fairness", "is_held", "release")
+
+    def __init__(self, fairness: Fairness, parent: Node, urgency: int, release: Callable[[], None]) -> None:
+        super().__init__(self, parent, urgency)
+        self._fairness = fairness
+        self.is_held = False
+        self.release = release
+
+    def consumed(self, n_bytes: int) -> bool:
+        """So many bytes were taken. False if their credit has to wait for `release`."""
+        ticks = self._fairness.ticks
+        is_within = True
+        node: Node | None = self
+        while node is not None:
+            if not node.is_active:
+                _activate(node)
+            node.seen = ticks
+            node.recent += n_bytes
+            node.served += n_bytes
+            if node.served > node.limit and node.parent is not None:
+                is_within = False
+            node = node.parent
+        if not is_within:
+            self.is_held = True
+            self._fairness.held.add(self)
+        return is_within
+
+    def leave(self) -> None:
+        """The upload is over."""
+        self.is_held = False
+        self._fairness.held.discard(self)
+        node: Node = self
+        while node.parent is not None and not node.children:
+            node.parent.children.pop(node.key, None)
+            node = node.parent
+
+
+def _activate(node: Node) -> None:
+    """It begins where the slowest of the others is: it has no claim to the time before."""
+    node.is_active = True
+    if node.parent is not None:
+        others = [each.served for each in node.parent.children.values() if each.is_active and each is not node]
+        node.served = max([node.served, *([min(others)] if others else [])])
+        node.limit = node.served + node.parent.quantum if others else _NO_LIMIT
+
+
+class Fairness:
+    """One per worker."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.ticks = 0
+        self.held: set[Share] = set()
+        self._loop = loop
+        self._root = Node("root", None)
+        self._pace = 0.0
+        """Bytes a second, of late."""
+        self._usual = 0.0
+        """When nobody waited."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._ticked_at = 0.0
+
+    def join(self, principal: Hashable, connection: Hashable, urgency: int, release: Callable[[], None]) -> Share:
+        """A place for one upload; `urgency` from 0, most urgent, to 7."""
+        above = self._root.children.get(principal) or Node(principal, self._root)
+        here = above.children.get(connection) or Node(connection, above)
+        if self._timer is None:
+            self._ticked_at = self._loop.time()
+            self._timer = self._loop.call_later(TICK_SECONDS, self._tick)
+        return Share(self, here, urgency, release)
+
+    def _tick(self) -> None:
+        now = self._loop.time()
+        pace = self._root.recent / (now - self._ticked_at) if now > self._ticked_at else 0.0
+        self._ticked_at = now
+        self.ticks += 1
+        self._pace += (pace - self._pace) / 4
+        if not self.held or self._pace > self._usual:
+            self._usual += (self._pace - self._usual) / 32
+        self._keep_active()
+        self._look_at(self._root, is_idle=bool(self.held) and self._pace < self._usual * _IDLE)
+        for share in [each for each in self.held if _is_within(each)]:
+            share.is_held = False
+            self.held.discard(share)
+            share.release()
+        if self._root.children:
+            self._timer = self._loop.call_later(TICK_SECONDS, self._tick)
+        else:
+            self._timer = None
+
+    def _keep_active(self) -> None:
+        """Whoever waits would bring more."""
+        for share in self.held:
+            node: Node | None = share
+            while node is not None:
+                node.seen = self.ticks
+                node = node.parent
+
+    def _look_at(self, parent: Node, *, is_idle: bool) -> None:
+        """Say how far those below `parent` may go now."""
+        parent.recent = 0
+        children = list(parent.children.values())
+        for child in children:
+            child.is_active = child.is_active and self.ticks - child.seen <= _ACTIVE_TICKS
+            if child.children:
+                self._look_at(child, is_idle=is_idle)
+            child.recent = 0
+        active = parent.active()
+        if parent.parent is not None and active:
+            parent.urgency = min(each.urgency for each in active) if parent.parent.parent is not None else 0
+        if active:
+            _set_limits(parent, active, is_idle=is_idle)
+
+
+def _set_limits(parent: Node, active: list[Node], *, is_idle: bool) -> None:
+    if len(active) == 1:
+        active[0].limit = _NO_LIMIT
+        return
+    urgency = min(each.urgency for each in active)
+    first = [each for each in active if each.urgency == urgency]
+    ahead = max(each.served for each in first)
+    waits = any(each.served > each.limit for each in active)
+    if waits and is_idle:  # the slow ones are slow by themselves: what they did not use is gone
+        parent.quantum = min(2 * parent.quantum, MAX_QUANTUM_BYTES)
+        for each in first:
+            each.served = ahead
+    elif waits:
+        parent.quantum = max(parent.quantum // 2, QUANTUM_BYTES)
+    limit = min(each.served for each in first) + parent.quantum
+    for each in active:
+        if each.urgency == urgency:
+            each.limit = limit
+        else:
+            quantum_on = each.served + parent.quantum
+            each.limit = quantum_on if is_idle else min(each.limit, quantum_on)
+
+
+def _is_within(share: Node) -> bool:
+    node: Node | None = share
+    while node is not None and node.parent is not None:
+        if node.is_active and node.served > node.limit:
+            return False
+        node = node.parent
+    return True
+
+
+def urgency_of(values: Iterable[bytes]) -> int:
+    """The urgency in the `priority` fields of a request (RFC 9218 section 4.1): 3 where they say none."""
+    for value in values:
+        for item in value.split(b","):
+            name, _, number = item.strip().partition(b"=")
+            if name == b"u" and number.strip() in (b"0", b"1", b"2", b"3", b"4", b"5", b"6", b"7"):
+                return int(number)
+    return 3
