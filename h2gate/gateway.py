@@ -52,7 +52,9 @@ class Gateway:
         self._ledger = SqliteLedger(settings.data / "ledger.sqlite", durable=settings.fsync)
         max_body = settings.max_body
         decoding = Decoding(self.budget, max_expansion=settings.max_expansion, max_bytes=max_body)
-        self.uploads = Uploads(self._storage, self._ledger, decoding, digest=settings.digest, max_body=max_body)
+        self.uploads = Uploads(
+            self._storage, self._ledger, decoding, self.budget, digest=settings.digest, max_body=max_body
+        )
         self.resumables = Resumables(self._storage, self._ledger, self.uploads, settings, settings.data / "workers")
         if self._wants_upkeep:
             lock = settings.data / "upkeep.lock"

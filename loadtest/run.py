@@ -21,7 +21,7 @@ import click
 
 from h2gate.config import KIB, MIB, parse_bytes
 from h2gate.errors import ConfigError
-from loadtest import clients, peers, report, rounds, workloads
+from loadtest import clients, crowds, peers, report, rounds, workloads
 from loadtest.rounds import Candidate
 from loadtest.senders import make_folder
 from loadtest.wan import Link, LinkUnavailable
@@ -228,6 +228,44 @@ def send_files(
         each = f"{size / MIB:g} MiB" if size >= MIB else f"{size / KIB:g} KiB"
         what = f"{count} file{'s' * (count > 1)} of {each} {where}"
         run.conclude(what, place, settings, samples, begun[0].label)
+
+
+@main.command()
+@click.option("--many", type=click.IntRange(2), default=63, show_default=True, help="Uploads of the second address.")
+@click.option("--seconds", type=float, default=10.0, show_default=True, help="Of each round.")
+@click.option("--connections/--one-connection", default=False, help="Each of the many on a connection of its own.")
+@shared
+def shares(many: int, seconds: float, connections: bool, **asked: Any) -> None:
+    """One upload of one address against many of another: who gets how many bytes."""
+    run = Asked(**asked)
+    with run.workplace() as (place, stack):
+        (gateway,) = rounds.start_servers(("h2gate",), place, stack)
+        source = crowds.endless(place / "endless")
+        for number in range(run.rounds):
+            crowd = crowds.Crowd(gateway, source, crowds.SECOND, many, seconds, connections=connections)
+            one = crowds.Crowd(gateway, source, crowds.FIRST, 1, seconds)
+            theirs, its = crowd.sent_bytes(), one.sent_bytes()
+            pace = (its + theirs) / MIB / seconds
+            share = its / (its + theirs)
+            click.echo(f"round {number + 1}: the one got {share:.1%} of {pace:.0f} MiB/s beside {many}")
+
+
+@main.command()
+@click.option("--uploads", type=click.IntRange(0), default=64, show_default=True, help="Large uploads beside it.")
+@click.option("--seconds", type=float, default=60.0, show_default=True, help="How long.")
+@click.option("--connections/--one-connection", default=False, help="Each upload on a connection of its own.")
+@shared
+def health(uploads: int, seconds: float, connections: bool, **asked: Any) -> None:
+    """GET /healthz on a connection of its own while large uploads run."""
+    run = Asked(**asked)
+    with run.workplace() as (place, stack):
+        (gateway,) = rounds.start_servers(("h2gate",), place, stack)
+        source = crowds.endless(place / "endless")
+        crowd = crowds.Crowd(gateway, source, crowds.SECOND, uploads, seconds + 3, connections=connections)
+        found = crowds.health_waits(gateway, seconds)
+        pace = crowd.sent_bytes() / MIB / (seconds + 3)
+        waits = f"median {found.median * 1000:.1f}, p99 {found.p99 * 1000:.1f}, most {found.most * 1000:.1f} ms"
+        click.echo(f"{found.count} requests beside {uploads} uploads ({pace:.0f} MiB/s): {waits}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
+from h2gate.budget import Budget
 from h2gate.codec.tar import Member
 from h2gate.errors import BadField, BadPath, Conflict, GateError, PeerGone, TooLarge
 from h2gate.front.archive import DIGEST_RECORD, Archive, MemberBody
@@ -42,7 +43,7 @@ async def unpack(request: Request, gateway: Gateway) -> None:
 
 
 async def _unpack(request: Request, gateway: Gateway, folder: str, sent: Digested, body: Digested) -> None:
-    async with Lines(request) as lines:
+    async with Lines(request, gateway.budget) as lines:
         bundle = Bundle(body, gateway, folder, lines)
         summary: dict[str, str] = {}
         try:
@@ -56,9 +57,10 @@ async def _unpack(request: Request, gateway: Gateway, folder: str, sent: Digeste
 
 
 class Room:
-    """How much of small files is held at once. One task enters, many leave."""
+    """How much of small files is held at once, of one bundle and of all. One task enters, many leave."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
         self._n_files = self._n_bytes = 0
         self._less = asyncio.Event()
 
@@ -67,6 +69,8 @@ class Room:
         while self._n_files >= FILES_AT_ONCE or self._n_bytes + n_bytes > BYTES_AT_ONCE:
             self._less.clear()
             await self._less.wait()
+        while n_bytes > self._budget.share or not self._budget.take(n_bytes):
+            await self._budget.given_back()
         self._n_files += 1
         self._n_bytes += n_bytes
 
@@ -74,6 +78,7 @@ class Room:
         """What has entered is done."""
         self._n_files -= 1
         self._n_bytes -= n_bytes
+        self._budget.give_back(n_bytes)
         self._less.set()
 
 
@@ -89,7 +94,7 @@ class Bundle:
         self._lines = lines
         self._seen: set[int] = set()
         """Of paths, their hashes: a million of them are to fit."""
-        self._room = Room()
+        self._room = Room(gateway.budget)
 
     async def run(self) -> None:
         """To the end of the archive. Raises what is wrong with the whole of it, when all that was begun is done."""
@@ -120,7 +125,11 @@ class Bundle:
             await self._put(member, path, expected, body)
             return
         await self._room.enter(member.size)
-        await body.gather()
+        try:
+            await body.gather()
+        except BaseException:
+            self._room.leave(member.size)
+            raise
         puts.create_task(self._put_small(member, path, expected, body))
 
     def _path(self, member: Member) -> str:

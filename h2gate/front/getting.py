@@ -64,24 +64,25 @@ async def _send(request: Request, uploads: Uploads, file: File) -> None:
 
 async def _redirect_to_folder(request: Request, uploads: Uploads, path: str) -> None:
     try:
-        await uploads.entries(path)
+        async with uploads.listing(path):
+            pass
     except (NotFound, BadPath):
         raise NotFound(f"there is no /{path}") from None
     await request.answer(301, [("location", f"{file_url(path)}/")])
 
 
 async def _list(request: Request, uploads: Uploads, folder: str) -> None:
-    entries = await uploads.entries(folder)
-    wanted = parse_accept_header(request.headers.get("accept", "*/*"), MIMEAccept)
-    best = wanted.best_match(["application/json", "text/html"], "application/json")
-    shown = f"{folder}/" if folder else ""
-    if best == "text/html":
-        page = listing_page(shown, [(each.name, not file, (file or each).identity) for each, file in entries])
-        await request.answer(200, [("vary", "accept")], page, "text/html; charset=utf-8")
-    else:
-        await request.answer_json(
-            200, {"path": shown, "entries": [_told(*each) for each in entries]}, [("vary", "accept")]
-        )
+    async with uploads.listing(folder) as entries:
+        wanted = parse_accept_header(request.headers.get("accept", "*/*"), MIMEAccept)
+        best = wanted.best_match(["application/json", "text/html"], "application/json")
+        shown = f"{folder}/" if folder else ""
+        vary = [("vary", "accept")]
+        if best == "text/html":
+            page = listing_page(shown, [(each.name, not file, (file or each).identity) for each, file in entries])
+            await request.answer(200, vary, page, "text/html; charset=utf-8")
+        else:
+            told = {"path": shown, "entries": [_told(*each) for each in entries]}
+            await request.answer_json(200, told, vary)
 
 
 def _told(entry: Entry, file: File | None) -> dict[str, object]:

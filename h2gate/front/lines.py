@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
+from h2gate.budget import Budget
 from h2gate.front import problem
 from h2gate.front.request import Request
 
@@ -19,13 +20,17 @@ MEDIA_TYPE = "application/x-ndjson"
 UNREAD_BYTES = 4 << 20
 """Lines of some 16,000 files, for clients that read nothing before they have sent all."""
 
+_STEP_BYTES = 64 << 10
+
 
 class Lines:
     """`async with`; it sends by itself. What was not sent when the block is left by an error never is."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, budget: Budget) -> None:
         self.is_empty = True
         self._request = request
+        self._budget = budget
+        self._charged = 0
         self._lines: list[bytes] = []
         self._n_bytes = 0
         self._some = asyncio.Event()
@@ -40,6 +45,7 @@ class Lines:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
+        self._budget.give_back(self._charged)
         self._writer.cancel()
         await asyncio.wait([self._writer])
         if not self._writer.cancelled():
@@ -59,9 +65,17 @@ class Lines:
 
     async def room(self) -> None:
         """Returns when the peer has read so much that more may be told, or has left: then `end` raises."""
-        while self._n_bytes > UNREAD_BYTES and not self._writer.done():
+        while not (self._writer.done() or self._may_tell()):
             self._less.clear()
             await self._less.wait()
+
+    def _may_tell(self) -> bool:
+        """What is unread is in the budget, with as much as comes next; or nothing is."""
+        more = self._n_bytes + _STEP_BYTES - self._charged
+        if more > 0 and more <= self._budget.share and self._budget.take(more):
+            self._charged += more
+            more = 0
+        return self._n_bytes <= UNREAD_BYTES and (more <= 0 or not self._n_bytes)
 
     async def end(self, line: Mapping[str, Any]) -> None:
         """The last line. Returns when all is sent; raises `PeerGone`."""

@@ -20,6 +20,9 @@ Receive: TypeAlias = Any
 Send: TypeAlias = Any
 
 
+PIECE_BYTES = 64 << 10
+
+
 class AsgiBody:
     """A `Body` over plain ASGI `receive`, for servers that have no `h2gate.body`."""
 
@@ -88,7 +91,11 @@ class Request:
             lines.append((b"content-type", media_type.encode()))
         self.answering = True
         await self._send({"type": "http.response.start", "status": status, "headers": lines})
-        await self._send({"type": "http.response.body", "body": content})
+        for stop in range(PIECE_BYTES, len(content), PIECE_BYTES):  # a long one is held here, not by the connection
+            piece = content[stop - PIECE_BYTES : stop]
+            await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+        rest = content[(len(content) - 1) // PIECE_BYTES * PIECE_BYTES :] if content else b""
+        await self._send({"type": "http.response.body", "body": rest})
 
     async def answer_stream(
         self, status: int, headers: Sequence[tuple[str, str]], length: int, content: AsyncGenerator[bytes, None]

@@ -260,7 +260,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         while not self._paused and (data := self.engine.data_to_send(WRITE_BYTES)):
             self._transport.write(data)
-        for stream in self.senders:
+        for stream in list(self.senders):
             stream.sendable()
         if self.engine.done:
             self._close()

@@ -81,6 +81,7 @@ class Stream(Exchange):
         self._drained_bytes = 0
         self._drain_timer: asyncio.TimerHandle | None = None
         self._sender: asyncio.Future[None] | None = None
+        self._is_leaving = False
         self._is_over = False
         self._is_served = False
 
@@ -120,7 +121,7 @@ class Stream(Exchange):
     def ended(self, trailers: Sequence[Header] = ()) -> None:
         super().ended(trailers)
         if self.answered:
-            self._over()
+            self._over_when_sent()
 
     def gone(self) -> None:
         super().gone()
@@ -141,6 +142,8 @@ class Stream(Exchange):
 
     def sendable(self) -> None:
         """Bytes have left, or never will: look again."""
+        if self._is_leaving and not self._is_over:
+            self._over_when_sent()
         if self._sender is not None and not self._sender.done():
             self._sender.set_result(None)
 
@@ -223,17 +226,25 @@ class Stream(Exchange):
     def _finished(self) -> None:
         super()._finished()
         if self.request_ended or self.peer_gone:
-            self._over()
+            self._over_when_sent()
         elif self._drain_timer is None:
             # RFC 9113 section 8.1: the answer is whole, the rest of the request is not wanted. Many clients must send
             # a little more before they look, so the stream is not reset at once.
             self._drain_timer = self._host.loop.call_later(self._host.settings.drain_seconds, self._stop_draining)
 
+    def _over_when_sent(self) -> None:
+        """What is left of the answer is held here until the peer takes it."""
+        self._is_leaving = True
+        if self._host.engine.queued_bytes(self.id) and not self.peer_gone:
+            self._host.senders.add(self)
+        else:
+            self._over()
+
     def _stop_draining(self) -> None:
         if not (self.request_ended or self.peer_gone):
             self._host.engine.reset(self.id, ErrorCode.NO_ERROR)
             self._host.plan_flush()
-        self._over()
+        self._over_when_sent()
 
     def _abort(self) -> None:
         self._host.engine.reset(self.id, ErrorCode.INTERNAL_ERROR)
@@ -248,6 +259,7 @@ class Stream(Exchange):
         if self._drain_timer is not None:
             self._drain_timer.cancel()
         self._is_over = True
+        self._host.senders.discard(self)
         if self._share is not None:
             self._share.leave()
             self._share = None

@@ -26,6 +26,8 @@ from h2gate.upload import Body, Identity, Tap
 
 SMALL_BYTES = 128 << 10
 READ_BYTES = 256 << 10
+FIRST_READ_BYTES = 64 << 10
+"""Before it is known whether anybody takes it."""
 _THREADS = 32
 _Given = ParamSpec("_Given")
 _T = TypeVar("_T")
@@ -168,9 +170,11 @@ class DiskStorage:
 
     async def read(self, path: str, inode: int, start: int, stop: int) -> AsyncGenerator[bytes, None]:
         fd = await self._open(self._open_to_read, path, inode)
+        size = FIRST_READ_BYTES
         try:
             while start < stop:
-                chunk = await self._run(os.pread, fd, min(READ_BYTES, stop - start), start)
+                chunk = await self._run(os.pread, fd, min(size, stop - start), start)
+                size = READ_BYTES
                 if not chunk:
                     raise Conflict(f"/{path} became shorter while it was read")
                 start += len(chunk)

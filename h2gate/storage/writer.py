@@ -10,6 +10,7 @@ import errno
 import fcntl
 import mmap
 import os
+import threading
 from collections.abc import Sequence
 from queue import Empty, SimpleQueue
 
@@ -28,6 +29,8 @@ class Blocks:
 
     def __init__(self) -> None:
         self._free: SimpleQueue[mmap.mmap] = SimpleQueue()
+        self.computing = threading.Semaphore(max(1, (os.cpu_count() or 1) - 1))
+        """Held while hashing: as many threads as wait for the disk would leave the event loop no processor."""
 
     def take(self) -> mmap.mmap:
         try:
@@ -105,9 +108,10 @@ class Writer:
         if not stop:
             return
         tapped, self._tapped = self._tapped, 0
-        if tapped < stop:
-            for tap in self._taps:
-                tap.update(view[tapped:stop])
+        if tapped < stop and self._taps:
+            with self._blocks.computing:
+                for tap in self._taps:
+                    tap.update(view[tapped:stop])
         done = 0
         while done < stop:
             try:

@@ -14,6 +14,7 @@ from typing import Any, cast
 import httpx
 import pytest
 
+from h2gate.budget import Budget
 from h2gate.codec import tar
 from h2gate.errors import PeerGone
 from h2gate.front import bundle, lines
@@ -162,7 +163,7 @@ def test_lines_wait_for_who_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def run() -> None:
         reader = Reader()
-        async with Lines(cast(Request, reader)) as told:
+        async with Lines(cast(Request, reader), Budget(1 << 30)) as told:
             for number in range(100):
                 told.tell({"number": number})
             waiting = asyncio.create_task(told.room())
@@ -182,7 +183,7 @@ def test_lines_wait_for_nobody_who_has_left(monkeypatch: pytest.MonkeyPatch) -> 
 
     async def run() -> None:
         reader = Reader()
-        async with Lines(cast(Request, reader)) as told:
+        async with Lines(cast(Request, reader), Budget(1 << 30)) as told:
             told.tell({"name": "longer than that"})
             waiting = asyncio.create_task(told.room())
             await turns()
@@ -197,7 +198,7 @@ def test_lines_wait_for_nobody_who_has_left(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_small_files_on_their_way_are_bounded_in_number_and_bytes() -> None:
     async def entered(n_bytes: int, count: int) -> int:
-        room, tasks = Room(), []
+        room, tasks = Room(Budget(1 << 30)), []
         for _ in range(count):
             tasks.append(asyncio.create_task(room.enter(n_bytes)))
             await turns()
