@@ -13,6 +13,7 @@ from typing import Concatenate, ParamSpec
 
 import ngh2
 
+from h2gate.wire.authority import is_contradictory
 from h2gate.wire.engine import (
     MAX_WINDOW,
     Data,
@@ -31,6 +32,7 @@ from h2gate.wire.engine import (
     Trailers,
     WindowOpened,
 )
+from h2gate.wire.order import Order
 
 P = ParamSpec("P")
 
@@ -71,12 +73,13 @@ class Nghttp2Engine:
         self._max_streams = settings.max_streams
         self._refusals_left = settings.max_resets[0]
         self._refused: set[int] = set()
-        """Streams refused for being too many, until nghttp2 has closed them."""
+        """Streams reset before anybody was told of them, until nghttp2 has closed them."""
         self._left = False
         self._early: list[Event] = []
         """Events found outside `receive`; it gives them out first."""
         self._ready = b""
         """Frames serialised inside `receive`; `data_to_send` gives them out first."""
+        self._order = Order() if self._server else None
         self._last_words: bytes | None = None
         """The GOAWAY of a connection error that ngh2 found; empty once it was handed out."""
         enforced = min(settings.max_streams + _EXCESS_STREAMS, MAX_WINDOW)
@@ -105,8 +108,14 @@ class Nghttp2Engine:
         if self._last_words is not None:
             return []
         connection = self._connection
+        fault = self._order.fault(data) if self._order is not None else None
         try:
-            connection.receive_data(data)
+            if fault is None:
+                connection.receive_data(data)
+            else:
+                self._order = None  # it has no say in what follows, and nobody else has
+                connection.receive_data(data[: fault[0]])
+                connection.terminate_connection(fault[1])
             if len(self._ready) < _AHEAD and connection.want_write:
                 # ngh2 tells of a stream error only once its RST_STREAM is serialised, and the peer may stay silent.
                 self._ready += connection.data_to_send(_AHEAD)
@@ -134,8 +143,10 @@ class Nghttp2Engine:
         match event:
             case ngh2.RequestReceived(stream_id, headers, end_stream):
                 self._last_stream_id = stream_id
-                if len(self._live) >= self._max_streams:
-                    self._refuse(stream_id)
+                if is_contradictory(headers):
+                    self._refuse(stream_id, ErrorCode.PROTOCOL_ERROR)
+                elif len(self._live) >= self._max_streams:
+                    self._refuse(stream_id, ErrorCode.REFUSED_STREAM)
                 else:
                     self._live[stream_id] = self._stream_window
                     events.append(Headers(stream_id, headers, end_stream))
@@ -168,15 +179,17 @@ class Nghttp2Engine:
             case ngh2.GoAwayReceived(last_stream_id, error_code, _):
                 events.append(GoAway(last_stream_id, error_code))
 
-    def _refuse(self, stream_id: int) -> None:
-        """A stream too many: nothing was done for it, so it may be sent again."""
+    def _refuse(self, stream_id: int, code: ErrorCode) -> None:
+        """Reset a stream that nobody was told of; a refused one (REFUSED_STREAM) may be sent again."""
         self._refused.add(stream_id)
         self._refusals_left -= 1
         if self._refusals_left < 0:
-            self._last_words = _goaway_frame(self._last_stream_id, ErrorCode.ENHANCE_YOUR_CALM, "too many streams")
+            self._last_words = _goaway_frame(
+                self._last_stream_id, ErrorCode.ENHANCE_YOUR_CALM, "too many streams refused"
+            )
             return
         with suppress(*_LATE):
-            self._connection.reset_stream(stream_id, ErrorCode.REFUSED_STREAM)
+            self._connection.reset_stream(stream_id, code)
 
     def data_to_send(self, max_bytes: int = 1 << 18) -> bytes:
         if self._ready:
