@@ -147,6 +147,8 @@ FIELDS = (
             "transfer-encoding": b"chunked",
         }.items()
     ),
+    malformed("8.2.2-connection-in-trailers", put(1) + headers(1, lines((b"connection", b"close")))),
+    malformed("8.2.2-transfer-encoding-in-trailers", put(1) + headers(1, lines((b"transfer-encoding", b"chunked")))),
     malformed("8.2.2-te-of-gzip", get(1, (b"te", b"gzip"))),
     malformed("8.2.2-te-of-trailers-and-gzip", get(1, (b"te", b"trailers, gzip"))),
     answered("8.2.2-te-of-trailers", get(1, (b"te", b"trailers"))),
@@ -213,6 +215,9 @@ PSEUDO = (
     ),
     either("8.3.1-scheme-of-cleartext", request({SCHEME: b"http"})),
     answered("8.3.1-asterisk-of-options", request({METHOD: b"OPTIONS", PATH: b"*"})),
+    either("8.3.1-path-with-fragment", request({PATH: b"/healthz#part"})),
+    either("8.3.1-path-beyond-ascii", request({PATH: b"/healthz\xc3\xa9"})),
+    either("8.3.1-empty-authority", request({AUTHORITY: b""})),
     answered("8.3.1-query", request({PATH: b"/healthz?a=b"})),
     answered("8.3.1-host-in-the-place-of-authority", request({AUTHORITY: None}, (b"host", b"gate.example"))),
     answered("8.3.1-host-beside-the-same-authority", request({}, (b"host", b"gate.example"))),

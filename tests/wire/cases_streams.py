@@ -47,6 +47,13 @@ CASES = (
     rfc9113("5.1-idle-window-update", window(1, 100), allow=connection_error(PROTOCOL)),
     rfc9113("5.1-idle-continuation", continuation(1, GET), allow=connection_error(PROTOCOL)),
     rfc9113("5.1-idle-data-above-a-stream-that-lives", put(1) + data(5, b"early"), allow=connection_error(PROTOCOL)),
+    rfc9113("5.1-idle-data-on-a-stream-of-the-server", data(2, b"x"), allow=connection_error(PROTOCOL)),
+    rfc9113("5.1-idle-reset-of-a-stream-of-the-server", reset(2), allow=connection_error(PROTOCOL)),
+    rfc9113("5.1-idle-window-update-on-a-stream-of-the-server", window(2, 1), allow=connection_error(PROTOCOL)),
+    rfc9113("5.1-idle-reset-above-a-stream-that-lives", put(1) + reset(5), allow=connection_error(PROTOCOL)),
+    rfc9113(
+        "5.1-idle-window-update-above-a-stream-that-lives", put(1) + window(5, 1), allow=connection_error(PROTOCOL)
+    ),
     rfc9113("5.1-idle-priority", priority(1) + get(1), allow=ANSWERED),
     rfc9113("5.1-idle-priority-of-a-higher-stream", priority(9) + get(1), allow=ANSWERED),
     rfc9113("5.1-half-closed-data", get(1) + data(1, b"more", end=True), allow=stream_error(CLOSED)),

@@ -23,6 +23,7 @@ ENGINES: dict[str, type[Engine]] = {"default engine": Nghttp2Engine, "reference 
 
 REFERENCE_MISSES = {
     "first_frame_may_be_any": "3.4-preface-without-settings 3.4-ping-before-settings",
+    "reset_of_idle_stream_is_ignored": "5.1-idle-reset-above-a-stream-that-lives",
     "settings_acknowledgement_with_payload_has_another_code": "6.5-acknowledgement-with-payload",
     "reserved_bit_of_increment_ends_connection": "6.9-reserved-bit-of-the-increment",
     "missing_body_may_have_a_length": "8.1.1-length-without-body 8.1.1-body-before-trailers-is-shorter",

@@ -53,23 +53,53 @@ class EngineWire:
 
 
 class TlsWire:
-    """A connection to a gateway."""
+    """A connection to a gateway. TLS is apart from the socket: what the gateway said before it closed is still there
+    to be read when a write has found that it did, which an `SSLSocket` cannot any more."""
 
     def __init__(self, port: int, ca: Path) -> None:
         context = ssl.create_default_context(cafile=ca)
         context.set_alpn_protocols(["h2"])
-        connection = socket.create_connection(("localhost", port), PATIENCE_SECONDS)
-        self._socket = context.wrap_socket(connection, server_hostname="localhost")
+        self._received, self._written = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._received, self._written, server_hostname="localhost")
+        self._socket = socket.create_connection(("localhost", port), PATIENCE_SECONDS)
+        while not self._shook():
+            self._receive()
+
+    def _shook(self) -> bool:
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        finally:
+            self._flush()
+        return True
+
+    def _flush(self) -> None:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self._socket.sendall(self._written.read())
+
+    def _receive(self) -> None:
+        try:
+            received = self._socket.recv(1 << 16)
+        except ConnectionResetError:
+            received = b""
+        if received:
+            self._received.write(received)
+        else:
+            self._received.write_eof()
 
     def write(self, octets: bytes) -> None:
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError, ssl.SSLError):
-            self._socket.sendall(octets)
+        self._tls.write(octets)
+        self._flush()
 
     def read(self) -> bytes | None:
-        try:
-            return self._socket.recv(1 << 16) or None
-        except (ConnectionResetError, ssl.SSLError):
-            return None
+        while True:
+            try:
+                return self._tls.read(1 << 16) or None
+            except ssl.SSLWantReadError:
+                self._receive()
+            except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+                return None
 
     def close(self) -> None:
         self._socket.close()
