@@ -32,6 +32,7 @@ from h2gate.wire.engine import (
     Trailers,
     WindowOpened,
 )
+from h2gate.wire.frames import goaway_frame, reset_frame
 from h2gate.wire.order import Order
 
 P = ParamSpec("P")
@@ -71,7 +72,7 @@ class Nghttp2Engine:
         self._peer_max_streams = 100  # nghttp2 assumes so until the first ones are here
         self._last_stream_id = 0
         self._max_streams = settings.max_streams
-        self._refusals_left = settings.max_resets[0]
+        self._resets_left = settings.max_resets[0]
         self._refused: set[int] = set()
         """Streams reset before anybody was told of them, until nghttp2 has closed them."""
         self._left = False
@@ -80,6 +81,8 @@ class Nghttp2Engine:
         self._ready = b""
         """Frames serialised inside `receive`; `data_to_send` gives them out first."""
         self._order = Order() if self._server else None
+        self._late = b""
+        """RST_STREAM frames for streams that nghttp2 has forgotten; `data_to_send` puts them between two of its own."""
         self._last_words: bytes | None = None
         """The GOAWAY of a connection error that ngh2 found; empty once it was handed out."""
         enforced = min(settings.max_streams + _EXCESS_STREAMS, MAX_WINDOW)
@@ -122,12 +125,27 @@ class Nghttp2Engine:
         except ngh2.ConnectionProtocolError as error:
             calm = isinstance(error, ngh2.DenialOfServiceError)
             code = ErrorCode.ENHANCE_YOUR_CALM if calm else ErrorCode.PROTOCOL_ERROR
-            self._last_words = _goaway_frame(self._last_stream_id, code, str(error))
+            self._last_words = goaway_frame(self._last_stream_id, code, str(error))
         except ngh2.ConnectionStateError:
             return []  # over already: what still comes is for nobody
         events, self._early = self._early, []
         self._collect(events)
+        if self._order is not None and self._order.late:
+            self._reset_late(self._order.late)
         return events
+
+    def _reset_late(self, streams: list[int]) -> None:
+        for stream_id in streams:
+            self._count_reset()
+            self._late += reset_frame(stream_id, ErrorCode.STREAM_CLOSED)
+        streams.clear()
+
+    def _count_reset(self) -> None:
+        """Who makes us reset streams without end is no client."""
+        self._resets_left -= 1
+        if self._resets_left < 0:
+            with suppress(*_LATE):
+                self._connection.terminate_connection(ErrorCode.ENHANCE_YOUR_CALM)
 
     def _collect(self, events: list[Event]) -> None:
         for event in self._connection.events():
@@ -182,12 +200,7 @@ class Nghttp2Engine:
     def _refuse(self, stream_id: int, code: ErrorCode) -> None:
         """Reset a stream that nobody was told of; a refused one (REFUSED_STREAM) may be sent again."""
         self._refused.add(stream_id)
-        self._refusals_left -= 1
-        if self._refusals_left < 0:
-            self._last_words = _goaway_frame(
-                self._last_stream_id, ErrorCode.ENHANCE_YOUR_CALM, "too many streams refused"
-            )
-            return
+        self._count_reset()
         with suppress(*_LATE):
             self._connection.reset_stream(stream_id, code)
 
@@ -198,7 +211,11 @@ class Nghttp2Engine:
         if self._last_words is not None:
             words, self._last_words = self._last_words, b""
             return words
-        return self._connection.data_to_send(max_bytes)
+        data = self._connection.data_to_send(max_bytes)
+        if self._late and len(data) < max_bytes:  # so nghttp2 has no more, and its last frame is whole
+            late, self._late = self._late, b""
+            return data + late if self._connection.want_read else data
+        return data
 
     def request(self, headers: Iterable[Header], *, end_stream: bool) -> int:
         self._collect(self._early)  # streams that ended while we wrote make room
@@ -280,9 +297,3 @@ def _promising(greeting: bytes, enforced: int, promised: int) -> bytes:
     entry = struct.Struct("!HI")
     setting = ngh2.Setting.MAX_CONCURRENT_STREAMS
     return greeting.replace(entry.pack(setting, enforced), entry.pack(setting, promised), 1)
-
-
-def _goaway_frame(last_stream_id: int, code: int, why: str) -> bytes:
-    """ngh2 refuses to speak after an error of its own finding; RFC 9113 section 5.4.1 wants a GOAWAY all the same."""
-    payload = struct.pack("!II", last_stream_id, code) + why.encode()[:128]
-    return struct.pack("!I", len(payload) << 8 | 0x7) + struct.pack("!BI", 0, 0) + payload

@@ -2,7 +2,8 @@
 
 It forgets streams that are over, so it cannot tell such frames from those that cross our RST_STREAM. Here the frame
 headers are looked at before it has them: only what the peer itself said counts, and of no more than `KEPT_STREAMS`
-streams. DATA that goes on is passed after one look.
+streams. What may be a slip of the peer stays with its stream, for the sake of its neighbours. DATA that goes on is
+passed after one look.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ _HEADER = struct.Struct("!IBI")
 """Length and type in one, flags, stream."""
 _END_STREAM = 0x1
 _END_HEADERS = 0x4
+_SENDING, _ENDED, _RESET, _TOLD = range(1, 5)
+"""What the peer did last with a stream; `_TOLD`: it went on all the same, and is told so once."""
 _DATA, _HEADERS, _PRIORITY, _RST_STREAM, _CONTINUATION = 0, 1, 2, 3, 9
 
 
@@ -30,8 +33,11 @@ class Order:
         """Where the next frame begins, counted from the next read: before it, if its header was cut."""
         self._cut = b""
         """What came of a header that was cut."""
-        self._streams: dict[int, bool] = {}
-        """The streams opened last, and whether the peer may still send on them."""
+        self._streams: dict[int, int] = {}
+        """The streams opened last, with their state."""
+        self.late: list[int] = []
+        """Streams that the peer had ended before it went on with them: for RST_STREAM(STREAM_CLOSED), if they are over.
+        Whoever takes care of that empties the list."""
         self._largest = self._forgotten = 0
         self._in_block = False
 
@@ -50,7 +56,7 @@ class Order:
             at += HEADER_BYTES + (word >> 8)
         while at + HEADER_BYTES <= size:
             word, flags, stream_id = _HEADER.unpack_from(data, at)
-            ordinary = not (word & 0xFF or flags & _END_STREAM) and streams.get(stream_id)
+            ordinary = not (word & 0xFF or flags & _END_STREAM) and streams.get(stream_id) == _SENDING
             if not ordinary and (code := self._judge(word & 0xFF, flags, stream_id)):
                 return at, code
             at += HEADER_BYTES + (word >> 8)
@@ -66,7 +72,7 @@ class Order:
         if kind == _PRIORITY:
             return None if stream_id else ErrorCode.PROTOCOL_ERROR  # section 6.3
         if kind == _RST_STREAM and stream_id in self._streams:
-            self._streams[stream_id] = False
+            self._streams[stream_id] = max(_RESET, self._streams[stream_id])
         if kind not in (_DATA, _HEADERS) or not stream_id & 1:
             return None
         self._in_block = kind == _HEADERS and not flags & _END_HEADERS
@@ -78,17 +84,20 @@ class Order:
         if stream_id > self._largest:
             if kind == _HEADERS:
                 self._open(stream_id)
-        elif (may_send := self._streams.get(stream_id)) is None:  # skipped, so closed without ever being opened: 5.1.1
+        elif (state := self._streams.get(stream_id)) is None:  # skipped, so closed without ever being opened: 5.1.1
             return ErrorCode.PROTOCOL_ERROR if kind == _HEADERS else ErrorCode.STREAM_CLOSED
-        elif not may_send:
-            return ErrorCode.STREAM_CLOSED  # sections 5.1 and 6.1
-        if ends and stream_id in self._streams:
-            self._streams[stream_id] = False
+        elif state == _ENDED and kind == _HEADERS:
+            return ErrorCode.STREAM_CLOSED  # a second request of that name: section 5.1
+        elif state in (_ENDED, _RESET):
+            self._streams[stream_id] = _TOLD
+            self.late.append(stream_id)  # sections 5.1 and 6.1
+        if ends and self._streams.get(stream_id) == _SENDING:
+            self._streams[stream_id] = _ENDED
         return None
 
     def _open(self, stream_id: int) -> None:
         self._largest = stream_id
-        self._streams[stream_id] = True
+        self._streams[stream_id] = _SENDING
         if len(self._streams) > KEPT_STREAMS:
             self._forgotten = next(iter(self._streams))
             del self._streams[self._forgotten]

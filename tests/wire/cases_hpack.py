@@ -1,4 +1,7 @@
-"""RFC 7541: field blocks in every form, and those that cannot be decoded, which end the connection."""
+"""RFC 7541: field blocks in every form, and those that cannot be decoded, which end the connection.
+
+The gateway leaves its own table at 4,096 octets, so no client owes it an update; it owes one to whoever wants less.
+"""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from h2gate.wire.engine import Data, EngineSettings, ErrorCode, Headers, Role
 from h2gate.wire.nghttp2 import Nghttp2Engine
 from h2gate.wire.order import KEPT_STREAMS, Order
-from tests.wire.case import OPENING
+from tests.wire.case import OPENING, Sight
 from tests.wire.octets import (
     GET,
     Kind,
@@ -30,22 +30,32 @@ from tests.wire.octets import (
 CLOSED, PROTOCOL = ErrorCode.STREAM_CLOSED, ErrorCode.PROTOCOL_ERROR
 
 FAULTS = {
-    "data after the end": (get(1), data(1, b"x"), CLOSED),
-    "data after the end of a body": (put(1) + data(1, b"x") + data(1, end=True), data(1), CLOSED),
-    "data after a reset": (put(1) + reset(1), data(1, b"x", end=True), CLOSED),
     "headers after the end": (get(1), get(1), CLOSED),
     "headers after trailers": (put(1) + headers(1, b""), headers(1, b""), CLOSED),
-    "headers that end in a continuation": (
-        headers(1, GET, end_headers=False) + continuation(1, b"", end_headers=False) + continuation(1, b""),
-        data(1, b"x"),
-        CLOSED,
-    ),
+    "headers after the end of a body": (put(1) + data(1, b"x") + data(1, end=True), headers(1, b""), CLOSED),
     "headers on a stream that was skipped": (get(5), get(3), PROTOCOL),
     "data on a stream that was skipped": (put(5), data(3, b"x"), CLOSED),
     "priority on no stream": (get(1), priority(0), PROTOCOL),
-    "reserved bit": (get(1), frame(Kind.DATA, 0, 1 | 1 << 31, b"x"), CLOSED),
-    "another stream goes on": (put(1) + get(3) + data(1, b"x"), data(3, b"x"), CLOSED),
+    "reserved bit": (get(1), headers(1 | 1 << 31, b""), CLOSED),
+    "another stream goes on": (put(1) + get(3) + data(1, b"x"), get(3), CLOSED),
 }
+"""What comes before, the frame out of order, and the code."""
+
+LATE = {
+    "data after the end": get(1) + data(1, b"x"),
+    "data after the end of a body": put(1) + data(1, b"x") + data(1, end=True) + data(1),
+    "data after a reset": put(1) + reset(1) + data(1, b"x", end=True),
+    "data after the end and a reset": get(1) + reset(1) + data(1, b"x"),
+    "trailers after a reset": put(1) + reset(1) + headers(1, b""),
+    "data again and again": get(1) + data(1, b"x") * 3 + reset(1) + data(1, b"x") + headers(1, b""),
+    "data after a block of many frames": headers(1, GET, end_headers=False)
+    + continuation(1, b"", end_headers=False)
+    + continuation(1, b"")
+    + data(1, b"x"),
+    "data with the reserved bit": get(1) + frame(Kind.DATA, 0, 1 | 1 << 31, b"x"),
+    "data beside a stream that goes on": put(3) + reset(3) + put(5) + data(3, b"x") + data(5, b"x"),
+}
+"""The peer goes on with a stream that it ended."""
 
 IN_ORDER = {
     "body": put(1) + data(1, b"x") + data(1, b"y", end=True),
@@ -83,18 +93,30 @@ def test_frame_out_of_order_is_found_wherever_it_is_cut(before: bytes, broken: b
     assert one_by_one == [(place + 8, code)]
 
 
+@pytest.mark.parametrize("octets", LATE.values(), ids=LATE)
+def test_stream_that_goes_on_after_its_end_is_named_once_wherever_it_is_cut(octets: bytes) -> None:
+    late = 3 if octets.startswith(put(3)) else 1
+    for cut in range(1, len(octets)):
+        order = Order()
+        assert faults(order, OPENING + octets, len(OPENING) + cut) == []
+        assert order.late == [late]
+
+
 @pytest.mark.parametrize("octets", IN_ORDER.values(), ids=IN_ORDER)
 def test_frames_in_order_pass_wherever_they_are_cut(octets: bytes) -> None:
     for cut in range(len(OPENING + octets)):
-        assert faults(Order(), OPENING + octets, cut) == []
+        order = Order()
+        assert faults(order, OPENING + octets, cut) == []
+        assert order.late == []
 
 
 def test_stream_opened_long_ago_is_neither_judged_nor_remembered() -> None:
     order = Order()
     others = b"".join(get(3 + 2 * n) for n in range(KEPT_STREAMS))
     assert faults(order, OPENING + put(1) + others + data(1, b"x", end=True) + data(1, b"y")) == []
-    assert faults(order, data(3, b"x")) == [(0, CLOSED)], "the oldest that is kept"
     assert len(order._streams) == KEPT_STREAMS
+    assert faults(order, data(1, b"z") + data(3, b"x")) == []
+    assert order.late == [3], "the oldest that is kept"
 
 
 @limits(max_examples=300, deadline=None, database=None)
@@ -110,7 +132,7 @@ def test_noise_never_raises_and_is_cut_alike(noise: bytes, cut: int) -> None:
 
 def test_what_came_before_the_fault_is_told_and_nothing_behind_it() -> None:
     engine = Nghttp2Engine(Role.SERVER, EngineSettings())
-    events = engine.receive(memoryview(OPENING + get(1) + put(3) + data(3, b"kept") + data(1, b"late") + get(5)))
+    events = engine.receive(memoryview(OPENING + get(1) + put(3) + data(3, b"kept") + get(1) + get(5)))
     assert [type(event) for event in events if isinstance(event, Headers | Data)] == [Headers, Headers, Data]
     assert engine.receive(memoryview(get(7))) == []
     while engine.data_to_send():
@@ -125,3 +147,40 @@ def test_late_frames_of_a_stream_that_we_reset_are_no_fault() -> None:
     engine.data_to_send()
     assert engine.receive(memoryview(data(1, b"on its way") + headers(1, b"") + get(3)))[-1].stream_id == 3  # type: ignore[union-attr]
     assert not engine.done
+
+
+def test_stream_that_goes_on_after_its_end_is_reset_once_and_between_two_frames() -> None:
+    engine = Nghttp2Engine(Role.SERVER, EngineSettings())
+    engine.receive(memoryview(OPENING + get(1) + get(3)))
+    engine.data_to_send()
+    for stream_id, size in ((1, 0), (3, 60_000)):
+        engine.respond(stream_id, [(b":status", b"200")], end_stream=not size)
+        if size:
+            engine.send_data(stream_id, bytes(size), end_stream=True)
+    sight = Sight()
+    sight.take(engine.data_to_send(20_000))
+    assert sight.ended(1) and not sight.ended(3), "within a frame"
+    assert engine.receive(memoryview(data(1, b"late") + data(1, b"later"))) == []
+    while octets := engine.data_to_send(20_000):
+        sight.take(octets)
+    assert sight.resets(1) == [CLOSED]
+    assert sum(sight.sizes(3)) == 60_000
+    assert sight.ended(3) and not engine.done
+
+
+def test_peer_that_goes_on_with_stream_after_stream_is_told_to_calm_down() -> None:
+    engine = Nghttp2Engine(Role.SERVER, EngineSettings(max_resets=(10, 1)))
+    engine.receive(memoryview(OPENING))
+    engine.data_to_send()
+    sight = Sight()
+    for stream_id in range(1, 61, 2):
+        for event in engine.receive(memoryview(get(stream_id))):
+            if isinstance(event, Headers):
+                engine.respond(stream_id, [(b":status", b"200")], end_stream=True)
+        sight.take(engine.data_to_send())
+        engine.receive(memoryview(data(stream_id, b"late")))
+        while octets := engine.data_to_send():
+            sight.take(octets)
+    assert sight.goaways() == [ErrorCode.ENHANCE_YOUR_CALM]
+    assert engine.done
+    assert sum(len(sight.resets(stream_id)) for stream_id in range(1, 61, 2)) == 10

@@ -48,7 +48,9 @@ class EngineWire:
             self._engine.send_data(stream_id, ANSWER, end_stream=True)
 
     def read(self) -> bytes | None:
-        octets = self._engine.data_to_send()
+        octets = b""
+        while piece := self._engine.data_to_send():
+            octets += piece
         return octets if octets or not self._engine.done else None
 
 
