@@ -14,6 +14,7 @@ from tests.wire.case import OPENING, Sight
 from tests.wire.octets import (
     GET,
     Kind,
+    Setting,
     continuation,
     data,
     frame,
@@ -24,6 +25,7 @@ from tests.wire.octets import (
     priority,
     put,
     reset,
+    settings,
     window,
 )
 
@@ -150,10 +152,11 @@ def test_late_frames_of_a_stream_that_we_reset_are_no_fault() -> None:
 
 
 def test_stream_that_goes_on_after_its_end_is_reset_once_and_between_two_frames() -> None:
+    windows = settings({Setting.INITIAL_WINDOW_SIZE: 1 << 20}) + window(0, 1 << 20)
     engine = Nghttp2Engine(Role.SERVER, EngineSettings())
-    engine.receive(memoryview(OPENING + get(1) + get(3)))
+    engine.receive(memoryview(OPENING + windows + get(1) + get(3)))
     engine.data_to_send()
-    for stream_id, size in ((1, 0), (3, 60_000)):
+    for stream_id, size in ((1, 0), (3, 300_000)):
         engine.respond(stream_id, [(b":status", b"200")], end_stream=not size)
         if size:
             engine.send_data(stream_id, bytes(size), end_stream=True)
@@ -164,7 +167,7 @@ def test_stream_that_goes_on_after_its_end_is_reset_once_and_between_two_frames(
     while octets := engine.data_to_send(20_000):
         sight.take(octets)
     assert sight.resets(1) == [CLOSED]
-    assert sum(sight.sizes(3)) == 60_000
+    assert sum(sight.sizes(3)) == 300_000
     assert sight.ended(3) and not engine.done
 
 
