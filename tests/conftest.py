@@ -152,9 +152,9 @@ class _Thread:
 Serve = Callable[..., Served]
 
 
-@pytest.fixture
-def serve(tmp_path: Path, certificates: Certificates) -> Iterator[Serve]:
-    """`serve(open_storage=..., make_app=..., **settings)` starts a gateway in a thread; it is stopped at the end."""
+@contextlib.contextmanager
+def serving(folder: Path, certificates: Certificates) -> Iterator[Serve]:
+    """See `serve`, which is this for one test."""
     with contextlib.ExitStack() as stack:
 
         def start(
@@ -162,10 +162,17 @@ def serve(tmp_path: Path, certificates: Certificates) -> Iterator[Serve]:
             make_app: Callable[[Gateway], App] = create_app,
             **settings: Any,
         ) -> Served:
-            settings.setdefault("data", tmp_path / "data")
+            settings.setdefault("data", folder / "data")
             settings.setdefault("grace_seconds", 5.0)
             return stack.enter_context(_Thread(Settings(**settings), certificates, open_storage, make_app))
 
+        yield start
+
+
+@pytest.fixture
+def serve(tmp_path: Path, certificates: Certificates) -> Iterator[Serve]:
+    """`serve(open_storage=..., make_app=..., **settings)` starts a gateway in a thread; it is stopped at the end."""
+    with serving(tmp_path, certificates) as start:
         yield start
 
 

@@ -35,7 +35,6 @@ WRITE_BYTES = 64 << 10
 _PULSE_SECONDS = 1.0
 _ROUND_TRIP_AGE = 0.05
 _LEAVE_PING = b"h2gate\0\0"
-_PROBE = b"h2gate\0?"
 _LEAVE_SECONDS = 1.0
 _CLOSE_SECONDS = 5.0
 
@@ -305,13 +304,13 @@ class Connection(asyncio.BufferedProtocol):
 
     def _is_stuck(self, now: float, elapsed: float) -> bool:
         settings = self.settings
-        if self._unfinished_since and not self.streams:
-            waited = now - self._unfinished_since
-            if waited >= settings.header_seconds:
-                self.limited("header_seconds", "a header or frame was begun and does not end")
-                return True
-            if waited >= settings.header_seconds / 2:  # it cannot answer in the midst of a header
-                self.engine.ping(_PROBE)
+        if not (self.engine.header_open or (self.engine.unfinished and not self.streams)):
+            self._unfinished_since = 0.0
+        elif not self._unfinished_since:
+            self._unfinished_since = now
+        elif now - self._unfinished_since >= settings.header_seconds:
+            self.limited("header_seconds", "a header or frame was begun and does not end")
+            return True
         unwritten = self._transport.get_write_buffer_size()
         stuck = unwritten and unwritten >= self._unwritten and self._paused
         self._unwritten, self._unwritten_seconds = unwritten, self._unwritten_seconds + elapsed if stuck else 0.0

@@ -164,6 +164,14 @@ class Engine(Protocol):
     def exceeded(self) -> str | None:
         """The limit (a name of `FrameLimits`, or "flood") that made this end the connection; None when none did."""
 
+    @property
+    def header_open(self) -> bool:
+        """Server: a header has begun and needs CONTINUATION; nothing else can come before its end."""
+
+    @property
+    def unfinished(self) -> bool:
+        """Server: the preface, a header or any frame has begun and not ended."""
+
     def receive(self, data: memoryview) -> list[Event]:
         """Take in what the transport read, cut anywhere; `data` may be reused afterwards.
 

@@ -13,6 +13,7 @@ from typing import Concatenate, ParamSpec
 
 import ngh2
 
+from h2gate.wire.authority import is_contradictory
 from h2gate.wire.engine import (
     MAX_WINDOW,
     Data,
@@ -32,6 +33,8 @@ from h2gate.wire.engine import (
     WindowOpened,
 )
 from h2gate.wire.frame_limits import NO_LIMITS, REQUEST_BYTES, TINY_BYTES, UPDATE_BYTES, FrameCounts
+from h2gate.wire.frames import goaway_frame, reset_frame
+from h2gate.wire.order import Order
 from h2gate.wire.shrinking import LocalWindow
 
 P = ParamSpec("P")
@@ -82,12 +85,15 @@ class Nghttp2Engine:
         """Of DATA since the last `receive`."""
         self._flooded = False
         self._refused: set[int] = set()
-        """Streams refused for being too many, until nghttp2 has closed them."""
+        """Streams reset before anybody was told of them, until nghttp2 has closed them."""
         self._left = False
         self._early: list[Event] = []
         """Events found outside `receive`; it gives them out first."""
         self._ready = b""
         """Frames serialised inside `receive`; `data_to_send` gives them out first."""
+        self._order = Order() if self._server else None
+        self._late = b""
+        """RST_STREAM frames for streams that nghttp2 has forgotten; `data_to_send` puts them between two of its own."""
         self._last_words: bytes | None = None
         """The GOAWAY of a connection error that ngh2 found; empty once it was handed out."""
         enforced = min(settings.max_streams + _EXCESS_STREAMS, MAX_WINDOW)
@@ -116,24 +122,40 @@ class Nghttp2Engine:
         if self._last_words is not None:
             return []
         connection = self._connection
+        fault = self._order.fault(data) if self._order is not None else None
         try:
-            connection.receive_data(data)
+            if fault is None:
+                connection.receive_data(data)
+            else:
+                self._order = None  # it has no say in what follows, and nobody else has
+                connection.receive_data(data[: fault[0]])
+                connection.terminate_connection(fault[1])
             if len(self._ready) < _AHEAD and connection.want_write:
                 # ngh2 tells of a stream error only once its RST_STREAM is serialised, and the peer may stay silent.
                 self._ready += connection.data_to_send(_AHEAD)
         except ngh2.ConnectionProtocolError as error:
             self._flooded = isinstance(error, ngh2.DenialOfServiceError)
             code = ErrorCode.ENHANCE_YOUR_CALM if self._flooded else ErrorCode.PROTOCOL_ERROR
-            self._last_words = _goaway_frame(self._last_stream_id, code, str(error))
+            self._last_words = goaway_frame(self._last_stream_id, code, str(error))
         except ngh2.ConnectionStateError:
             return []  # over already: what still comes is for nobody
         events, self._early = self._early, []
         self._collect(events)
+        if self._order is not None and self._order.late:
+            self._reset_late(self._order.late)
         return events if self._are_fair(len(data)) else []
 
     @property
     def exceeded(self) -> str | None:
         return self._counts.exceeded or ("flood" if self._flooded else None)
+
+    @property
+    def header_open(self) -> bool:
+        return self._order is not None and self._order.in_block
+
+    @property
+    def unfinished(self) -> bool:
+        return self._order is not None and self._order.unfinished
 
     def _are_fair(self, n_bytes: int) -> bool:
         """Whether what came in these bytes was within the limits; if not, the connection is over."""
@@ -142,10 +164,15 @@ class Nghttp2Engine:
         self._counts.count("overhead", n_bytes - body_bytes)
         if self._counts.exceeded is None:
             return True
-        if self._last_words is None:
-            why = f"too many of: {self._counts.exceeded}"
-            self._last_words = _goaway_frame(self._last_stream_id, ErrorCode.ENHANCE_YOUR_CALM, why)
+        with suppress(*_LATE):
+            self._connection.terminate_connection(ErrorCode.ENHANCE_YOUR_CALM)
         return False
+
+    def _reset_late(self, streams: list[int]) -> None:
+        for stream_id in streams:
+            self._counts.count("stream_errors")
+            self._late += reset_frame(stream_id, ErrorCode.STREAM_CLOSED)
+        streams.clear()
 
     def _collect(self, events: list[Event]) -> None:
         for event in self._connection.events():
@@ -164,13 +191,7 @@ class Nghttp2Engine:
     def _translate(self, event: ngh2.Event, events: list[Event]) -> None:
         match event:
             case ngh2.RequestReceived(stream_id, headers, end_stream):
-                self._last_stream_id = stream_id
-                self._counts.earn("overhead", REQUEST_BYTES)
-                if len(self._live) >= self._max_streams:
-                    self._refuse(stream_id)
-                else:
-                    self._live.add(stream_id)
-                    events.append(Headers(stream_id, headers, end_stream))
+                self._request(Headers(stream_id, headers, end_stream), events)
             case ngh2.ResponseReceived(stream_id, headers, end_stream):
                 events.append(Headers(stream_id, headers, end_stream))
             case ngh2.InformationalResponseReceived(stream_id, headers):
@@ -206,18 +227,30 @@ class Nghttp2Engine:
             case ngh2.GoAwayReceived(last_stream_id, error_code, _):
                 events.append(GoAway(last_stream_id, error_code))
 
+    def _request(self, request: Headers, events: list[Event]) -> None:
+        self._last_stream_id = request.stream_id
+        self._counts.earn("overhead", REQUEST_BYTES)
+        if is_contradictory(request.headers):
+            self._counts.count("stream_errors")
+            self._refuse(request.stream_id, ErrorCode.PROTOCOL_ERROR)
+        elif len(self._live) >= self._max_streams:
+            self._counts.count("excess_streams")
+            self._refuse(request.stream_id, ErrorCode.REFUSED_STREAM)
+        else:
+            self._live.add(request.stream_id)
+            events.append(request)
+
     def _known(self, stream_id: int) -> bool:
         """Whether the caller still used it; it does not from now on."""
         is_known = stream_id in self._live
         self._live.discard(stream_id)
         return is_known
 
-    def _refuse(self, stream_id: int) -> None:
-        """A stream too many: nothing was done for it, so it may be sent again."""
+    def _refuse(self, stream_id: int, code: ErrorCode) -> None:
+        """Reset a stream that nobody was told of; a refused one (REFUSED_STREAM) may be sent again."""
         self._refused.add(stream_id)
-        self._counts.count("excess_streams")
         with suppress(*_LATE):
-            self._connection.reset_stream(stream_id, ErrorCode.REFUSED_STREAM)
+            self._connection.reset_stream(stream_id, code)
 
     def data_to_send(self, max_bytes: int = 1 << 18) -> bytes:
         if self._ready:
@@ -228,6 +261,9 @@ class Nghttp2Engine:
             return words
         data = self._connection.data_to_send(max_bytes)
         self._counts.earn("window_updates", len(data) / UPDATE_BYTES)
+        if self._late and len(data) < max_bytes:  # so nghttp2 has no more, and its last frame is whole
+            late, self._late = self._late, b""
+            return data + late if self._connection.want_read else data
         return data
 
     def request(self, headers: Iterable[Header], *, end_stream: bool) -> int:
@@ -320,9 +356,3 @@ def _promising(greeting: bytes, enforced: int, promised: int) -> bytes:
     entry = struct.Struct("!HI")
     setting = ngh2.Setting.MAX_CONCURRENT_STREAMS
     return greeting.replace(entry.pack(setting, enforced), entry.pack(setting, promised), 1)
-
-
-def _goaway_frame(last_stream_id: int, code: int, why: str) -> bytes:
-    """ngh2 refuses to speak after an error of its own finding; RFC 9113 section 5.4.1 wants a GOAWAY all the same."""
-    payload = struct.pack("!II", last_stream_id, code) + why.encode()[:128]
-    return struct.pack("!I", len(payload) << 8 | 0x7) + struct.pack("!BI", 0, 0) + payload

@@ -3,12 +3,20 @@
 Frames reach h2 one by one, so that events before a broken frame are kept. GOAWAY never reaches it, for h2 closes at
 once: the graceful leave is spoken here. Credit is counted here too: h2 forgets bytes outstanding while a window grows.
 
-What h2 does otherwise than RFC 9113 asks, and its public API cannot mend (names as in `tests/contract/engine`):
+What h2 does otherwise than RFC 9113 asks, and its public API cannot mend (names as in `tests/contract/engine` and
+`tests/wire/test_conformance.py`):
 - content_length_mismatch_ends_connection: a stream error in section 8.1.1, GOAWAY here;
 - malformed_request_ends_connection: a stream error in section 8.1.1, GOAWAY here;
 - stream_over_the_limit_ends_connection: REFUSED_STREAM in section 5.1.2, GOAWAY here;
 - reset_of_idle_stream_is_ignored: a connection error in section 6.4;
-- late_frames_are_answered_each: DATA after our reset is answered by one more RST_STREAM every time.
+- late_frames_are_answered_each: DATA after our reset is answered by one more RST_STREAM every time;
+- first_frame_may_be_any: SETTINGS in section 3.4;
+- settings_acknowledgement_with_payload_has_another_code: FRAME_SIZE_ERROR in section 6.5, PROTOCOL_ERROR here;
+- reserved_bit_of_increment_ends_connection: ignored in section 6.9;
+- missing_body_may_have_a_length: malformed in section 8.1.1, told here, where no DATA ends the stream;
+- values_of_pseudo_fields_are_not_looked_at: section 8.3.1 wants a method, an absolute path and a scheme;
+- host_is_compared_by_octet: section 8.3.1 compares what is named, whatever its case, with or without the usual port;
+- extended_connect_is_taken: nothing was offered that section 8.5 or RFC 8441 would let it be.
 """
 
 from __future__ import annotations
@@ -24,6 +32,7 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.exceptions import NoAvailableStreamIDError, ProtocolError, TooManyStreamsError
 from h2.settings import SettingCodes, Settings
+from hpack import HPACKError
 from hyperframe.frame import GoAwayFrame
 
 from h2gate.wire.engine import (
@@ -133,6 +142,14 @@ class ReferenceEngine:
     def exceeded(self) -> str | None:
         return self._counts.exceeded
 
+    @property
+    def header_open(self) -> bool:
+        return self._splitter.block_open
+
+    @property
+    def unfinished(self) -> bool:
+        return self._splitter.unfinished
+
     # Receiving
 
     def receive(self, data: memoryview) -> list[Event]:
@@ -150,7 +167,8 @@ class ReferenceEngine:
         except FrameTooLong:
             self._fail(ErrorCode.FRAME_SIZE_ERROR)
         except ProtocolError as error:
-            self._fail(error.error_code)
+            undecodable = type(error) is ProtocolError and isinstance(error.__cause__, HPACKError)
+            self._fail(ErrorCode.COMPRESSION_ERROR if undecodable else error.error_code)
         return events
 
     def _receive_unit(self, unit: bytes, events: list[Event]) -> None:

@@ -27,6 +27,11 @@ class Splitter:
         self.block_open = False
         """Only CONTINUATION may follow the frame given out last."""
 
+    @property
+    def unfinished(self) -> bool:
+        """In the midst of the preface, a header or a frame."""
+        return bool(self._preface_left or self._received or self.block_open)
+
     def add(self, data: memoryview) -> None:
         self._received += data
 
