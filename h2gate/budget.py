@@ -33,6 +33,14 @@ class Budget:
         self.left -= n_bytes
         return True
 
+    def take_more(self, n_bytes: int) -> bool:
+        """As `take`: here everybody is alike."""
+        return self.take(n_bytes)
+
+    def take_little(self, n_bytes: int) -> bool:
+        """As `take`."""
+        return self.take(n_bytes)
+
     def give_back(self, n_bytes: int) -> None:
         self.left += n_bytes
         if self._waiting:

@@ -31,7 +31,18 @@ class Caller:
         return self._budget.share
 
     def take(self, n_bytes: int) -> bool:
-        if self.held + n_bytes > self._budget.left - n_bytes or not self._budget.take(n_bytes):
+        return self._take(n_bytes, self._budget.left - n_bytes)
+
+    def take_more(self, n_bytes: int) -> bool:
+        """Half as much as `take` allows: its next requests are to find room as well."""
+        return self._take(n_bytes, (self._budget.left - n_bytes) // 3)
+
+    def take_little(self, n_bytes: int) -> bool:
+        """For what is not a body: a connection, a question. There is room for it where there is none for uploads."""
+        return self._take(n_bytes, 2 * (self._budget.left - n_bytes))
+
+    def _take(self, n_bytes: int, most: int) -> bool:
+        if self.held + n_bytes > most or not self._budget.take(n_bytes):
             return False
         self.held += n_bytes
         return True

@@ -22,7 +22,19 @@ _IDLE = 0.5
 class Node:
     """Somebody who is served beside others; those below him share what he gets."""
 
-    __slots__ = ("children", "is_active", "key", "limit", "parent", "quantum", "recent", "seen", "served", "urgency")
+    __slots__ = (
+        "children",
+        "is_active",
+        "is_waited_in",
+        "key",
+        "limit",
+        "parent",
+        "quantum",
+        "recent",
+        "seen",
+        "served",
+        "urgency",
+    )
 
     def __init__(self, key: Hashable, parent: Node | None, urgency: int = 0) -> None:
         self.key = key
@@ -39,7 +51,9 @@ class Node:
         self.seen = 0
         """The tick in which it was served last."""
         self.quantum = QUANTUM_BYTES
-        """How far those below may be apart."""
+        """How far those below may be apart: more where waiting was for nothing."""
+        self.is_waited_in = False
+        """Somebody below has waited since he was last looked at."""
         if parent is not None:
             parent.children[key] = self
 
@@ -173,10 +187,14 @@ def _set_limits(parent: Node, active: list[Node], *, is_idle: bool) -> None:
     waits = any(each.served > each.limit for each in active)
     if waits and is_idle:  # the slow ones are slow by themselves: what they did not use is gone
         parent.quantum = min(2 * parent.quantum, MAX_QUANTUM_BYTES)
+        parent.is_waited_in = False
         for each in first:
             each.served = ahead
     elif waits:
+        parent.is_waited_in = True
+    elif parent.is_waited_in:  # they have caught up
         parent.quantum = max(parent.quantum // 2, QUANTUM_BYTES)
+        parent.is_waited_in = False
     limit = min(each.served for each in first) + parent.quantum
     for each in active:
         if each.urgency == urgency:

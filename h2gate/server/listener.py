@@ -76,7 +76,7 @@ class Listener:
             worker.metrics.limit_hit("address_connections", host, "has as many connections as it may")
             sock.close()
             return
-        if not caller.take(CONNECTION_BYTES):
+        if not caller.take_little(CONNECTION_BYTES):
             worker.metrics.limit_hit("memory", host, "no memory left for a connection")
             caller.leave()
             sock.close()

@@ -97,7 +97,9 @@ class Stream(Exchange):
     def admit(self) -> bool:
         """Charge what it costs; False when there is no room for it."""
         cost = self._cost + self._window.charged
-        if not self._host.account.take(cost):
+        account = self._host.account
+        take = account.take if self._window.charged else account.take_little
+        if not take(cost):
             self._cost = self._window.charged = 0
             return False
         if self._window.charged >= self._host.settings.stream_window and self._window.open():
@@ -219,7 +221,7 @@ class Stream(Exchange):
     def _may_queue(self) -> int:
         """Bytes of the answer that may wait here: none, where there is no room for more than has to be held anyway."""
         account = self._host.account
-        if not self._answer_bytes and account.share > ANSWER_BYTES and account.take(ANSWER_BYTES):
+        if not self._answer_bytes and account.share > ANSWER_BYTES and account.take_more(ANSWER_BYTES):
             self._answer_bytes = ANSWER_BYTES
         return SEND_BUFFER if self._answer_bytes else 0
 

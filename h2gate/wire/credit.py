@@ -21,8 +21,11 @@ class Account(Protocol):
     def share(self) -> int:
         """As much as one window should be, as things are."""
 
-    def take(self, n_bytes: int) -> bool:
-        """Reserve so much; False when it is not there."""
+    def take_more(self, n_bytes: int) -> bool:
+        """Reserve so much beyond what is needed; False when that should be kept for those who have nothing yet."""
+
+    def take_little(self, n_bytes: int) -> bool:
+        """Reserve so much, for what has to go on when nothing large does any more."""
 
     def give_back(self, n_bytes: int) -> None:
         """Return some of what was taken."""
@@ -76,7 +79,7 @@ class Window:
             return False
         more = self.size + n_bytes - self.charged
         if more > 0:
-            if not self._account.take(more):
+            if not self._account.take_more(more):
                 return False
             self.charged += more
         self.size += n_bytes
