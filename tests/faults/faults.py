@@ -20,8 +20,10 @@ from types import TracebackType
 from tests.conftest import Process
 from tests.server.raw import eventually
 
-CALLS = ("open", "create", "read", "write", "sync", "truncate", "rename", "unlink", "mkdir", "times", "thread")
-CALLS += ("memory", "clock")
+CALLS = (
+    *("open", "create", "read", "write", "sync", "truncate", "rename", "unlink", "mkdir", "times"),
+    *("thread", "memory", "clock"),
+)
 _RULE = struct.Struct("6i104s")
 _N_RULES = 16
 _HITS = struct.Struct("i")

@@ -1,5 +1,6 @@
-"""Uploads of every kind over one HTTP/2 connection, and what was promised of them: each answer is kept, and whatever was
-acknowledged can be asked for again.
+"""Uploads of every kind over one HTTP/2 connection, and what was promised of them.
+
+Each answer is kept, and whatever was acknowledged can be asked for again.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from h2gate.client import Transport
 from tests.faults.faults import Gateway
 
 N_LARGE, N_SMALL, N_RESUMABLE = 20, 30, 4
-LARGE_BYTES, SMALL_BYTES, RESUMABLE_BYTES = 600_001, 10_007, 400_003
+LARGE_BYTES, SMALL_BYTES, RESUMABLE_BYTES = 600_001, 10_007, 1_400_003
 _PIECE_BYTES = 64 << 10
 _PATIENCE_SECONDS = 100.0
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What somebody was told. `code` is "" for what went well."""
+    """What somebody was told. `code` is "" for what went well, and for HEAD, which has no document."""
 
     kind: str
     status: int
@@ -39,6 +40,7 @@ class Resumable:
 
     path: str
     body: bytes
+    is_moving: asyncio.Event
     url: str = ""
     told: int = 0
     """The largest offset that anybody was told."""
@@ -49,6 +51,8 @@ class Resumable:
         found = {bytes(name).lower(): bytes(value).decode() for name, value in headers}
         self.url = found.get(b"location", self.url)
         self.told = max(self.told, int(found.get(b"upload-offset", 0)))
+        if self.told:
+            self.is_moving.set()
 
 
 @dataclass
@@ -61,6 +65,8 @@ class Load:
     acknowledged: dict[str, bytes] = field(default_factory=dict)
     answers: list[Answer] = field(default_factory=list)
     resumables: list[Resumable] = field(default_factory=list)
+    is_moving: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when somebody was told where a resumable upload is that is not whole yet, while others are under way."""
     _n_paths: int = 0
 
     async def __aenter__(self) -> Load:
@@ -78,7 +84,7 @@ class Load:
         """So many of each at once, an append and the reading of a file."""
         work: list[Awaitable[object]] = [self._put("large", LARGE_BYTES) for _ in range(n_large)]
         work += [self._put("small", SMALL_BYTES) for _ in range(n_small)]
-        new = [Resumable(self._path("r"), self._content(RESUMABLE_BYTES)) for _ in range(n_resumable)]
+        new = [Resumable(self._path("r"), self._content(RESUMABLE_BYTES), self.is_moving) for _ in range(n_resumable)]
         self.resumables += new
         work += [self._send_twice(each) for each in new]
         if "/files/log" in self.acknowledged:
@@ -152,7 +158,7 @@ class Load:
             upload.is_whole = True
             self.acknowledged[upload.path] = upload.body
             return
-        if not self._note("resumable", answer):
+        if not self._note("head", answer):
             return
         offset = int(answer.headers["upload-offset"])
         assert offset >= upload.told, "an offset that was told fell"
@@ -169,6 +175,7 @@ class Load:
         answer = await self.http.request(method, url, content=body, headers=fields, extensions=heard)
         if self._note("resumable", answer):
             upload.told = max(upload.told, stop)
+            self.is_moving.set()
             upload.url = upload.url or answer.headers["location"]
             if stop == len(upload.body):
                 upload.is_whole = True

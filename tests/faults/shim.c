@@ -167,7 +167,8 @@ static void lose(int fd, const char *path) {
     int slot, error = errno;
     if (!strstr(path, "/ledger") && !fstat(fd, &found) && S_ISREG(found.st_mode)) {
         slot = slot_of(found.st_ino);
-        int again = synced[slot].file ? REAL(open)(path, O_WRONLY | O_CLOEXEC) : -1;
+        int is_known = synced[slot].file || strstr(path, "/partial/"); /* of what another process wrote, nothing is safe */
+        int again = is_known ? REAL(open)(path, O_WRONLY | O_CLOEXEC) : -1;
         static const char zeros[1 << 16];
         for (off_t at = synced[slot].size; again >= 0 && at < found.st_size;) {
             size_t n = found.st_size - at < (off_t)sizeof zeros ? (size_t)(found.st_size - at) : sizeof zeros;

@@ -96,6 +96,13 @@ async def warm(gateway: Gateway) -> dict[str, object]:
     return await asyncio.to_thread(gateway.leftovers)
 
 
+async def ended(gateway: Gateway, load: Load, round_: asyncio.Task[None]) -> None:
+    """Every request has an answer before long."""
+    await asyncio.wait([round_], timeout=25)
+    assert round_.done(), (len(load.answers), await asyncio.to_thread(gateway.tasks), gateway.process.lines[-20:])
+    await round_
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_trouble_is_told_and_costs_no_more_than_what_it_hits(start: Start, case: str) -> None:
     rules, hit, expected = CASES[case]
@@ -108,13 +115,19 @@ def test_trouble_is_told_and_costs_no_more_than_what_it_hits(start: Start, case:
             await load.round(3, 3, 2)
             load.answers.clear()
             with ExitStack() as trouble:
+                load.is_moving.clear()
+                under_way = asyncio.create_task(load.round())
+                async with asyncio.timeout(20):
+                    await load.is_moving.wait()
                 faults = [trouble.enter_context(gateway.faults.of(*rule)) for rule in rules]
+                await ended(gateway, load, under_way)
                 await load.round()
                 assert any(fault.hits for fault in faults)
             told = {kind: load.told(kind) for kind in KINDS}
             assert any(told[kind] & expected for kind in hit), told
             for kind in KINDS:
                 assert told[kind] <= WELL | (expected if kind in hit else set()), (kind, told)
+            assert load.told("head") <= WELL | {(status, "") for status, _ in expected}
             for answer in load.answers:
                 assert bool(answer.retry_after) == (answer.status == 503), answer
             load.answers.clear()
