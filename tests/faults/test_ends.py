@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 
 import httpx
@@ -13,7 +13,7 @@ import pytest
 from h2gate.errors import GateError
 from tests.faults.conftest import Start
 from tests.faults.faults import Fault, Gateway
-from tests.faults.load import Load, Resumable
+from tests.faults.load import Load
 
 
 async def sent_until(load: Load, faults: Sequence[Fault], number: signal.Signals) -> None:
@@ -66,40 +66,3 @@ def test_what_was_acknowledged_in_trouble_is_there_after_the_end(
     second = start()
     assert not any(each.is_file() for each in (second.data / "staging").rglob("*"))
     asyncio.run(found(second, load))
-
-
-def test_bytes_that_a_killed_process_left_unsynced_do_not_count_once_a_sync_of_them_has_failed(start: Start) -> None:
-    first = start("--progress-seconds", "3600")
-    upload = Resumable("/files/a", b"0123456789" * 100_000, asyncio.Event())
-
-    async def begin() -> None:
-        async with Load(first) as load:
-            await load.begin()
-            fields = {"upload-draft-interop-version": "8", "upload-complete": "?1", "content-length": "1000000"}
-            sending = load.http.put(upload.path, content=half(), headers=fields, extensions=heard)
-            task = asyncio.create_task(sending)
-            async with asyncio.timeout(20):
-                while not any(each.stat().st_size for each in (first.data / "partial").iterdir()):  # noqa: ASYNC110
-                    await asyncio.sleep(0.01)
-            first.process.popen.kill()
-            await asyncio.to_thread(first.process.wait)
-            with suppress(httpx.HTTPError, GateError):
-                await task
-
-    async def half() -> AsyncIterator[bytes]:
-        yield upload.body[:600_000]
-        await asyncio.Event().wait()
-
-    async def go_on() -> None:
-        async with Load(second, resumables=[upload]) as load:
-            head = await load.http.head(upload.url, headers={"upload-draft-interop-version": "8"})
-            assert head.headers["upload-offset"] == "0"
-            await load.finish()
-            await load.check()
-
-    heard = {"h2gate.informational": upload.heard}
-    asyncio.run(begin())
-    with first.faults.of("sync", "/partial/", "EIO", times=1) as fault:
-        second = start()
-        assert fault.hits == 1
-    asyncio.run(go_on())
