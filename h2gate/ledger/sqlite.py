@@ -54,15 +54,15 @@ class SqliteLedger:
         """One transaction for the batch. A job that raises `Conflict` changed nothing; the others stand. While nobody
         may write, those that read go on; what one job alone runs into is no other's trouble."""
         failure = self._begun() if any(writes for _, writes in jobs) else None
-        if failure is not None:
-            return [failure if writes else _outcome(job, writes, self._database) for job, writes in jobs]
-        try:
-            return self._done(jobs)
-        except (sqlite3.Error, MemoryError) as error:
-            self._roll_back()
-            if len(jobs) == 1 or isinstance(error, MemoryError) or _code(error) in _OF_ALL_JOBS:
-                raise _translated(error) from error
-        return [self._alone(each) for each in jobs]
+        if failure is None:
+            try:
+                return self._done(jobs)
+            except (sqlite3.Error, MemoryError) as error:
+                self._roll_back()
+                failure = _translated(error)
+                if len(jobs) > 1 and not isinstance(error, MemoryError) and _code(error) not in _OF_ALL_JOBS:
+                    return [self._work([each])[0] for each in jobs]
+        return [failure if writes else _outcome(job, writes, self._database) for job, writes in jobs]
 
     def _begun(self) -> GateError | None:
         """Begin a transaction; what is in the way of that."""
@@ -77,10 +77,12 @@ class SqliteLedger:
     def _done(self, jobs: list[tuple[_Job, bool]]) -> list[Any]:
         database = self._database
         is_in_transaction = database.in_transaction
-        results = [_outcome(job, writes, database) for job, writes in jobs]
-        if is_in_transaction:
-            if not database.in_transaction:
+        results = []
+        for job, writes in jobs:
+            results.append(_outcome(job, writes, database))
+            if is_in_transaction and not database.in_transaction:  # the next would be a transaction of its own
                 raise sqlite3.OperationalError("the transaction was rolled back")
+        if is_in_transaction:
             database.execute("COMMIT")
         return results
 
@@ -88,12 +90,6 @@ class SqliteLedger:
         with suppress(sqlite3.Error):
             if self._database.in_transaction:
                 self._database.execute("ROLLBACK")
-
-    def _alone(self, job: tuple[_Job, bool]) -> Any:
-        try:
-            return self._work([job])[0]
-        except GateError as error:
-            return error
 
     async def add(self, upload: Upload) -> None:
         await self._lane.submit((partial(_add, upload=upload), True))
@@ -210,7 +206,7 @@ def _outcome(job: _Job, writes: bool, database: sqlite3.Connection) -> Any:
         return job(database)
     except (Conflict, LedgerFailed) as error:  # raised before anything was changed
         return error
-    except sqlite3.Error as error:
+    except (sqlite3.Error, MemoryError) as error:
         if writes:
             raise
         return _translated(error)

@@ -8,8 +8,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import io
+import json
 import random
 import ssl
+import tarfile
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass, field
 
@@ -87,6 +90,7 @@ class Load:
         new = [Resumable(self._path("r"), self._content(RESUMABLE_BYTES), self.is_moving) for _ in range(n_resumable)]
         self.resumables += new
         work += [self._send_twice(each) for each in new]
+        work.append(self._bundle(n_small))
         if "/files/log" in self.acknowledged:
             work += [self._append(), self._get("/files/log")]
         await asyncio.gather(*work)
@@ -133,6 +137,28 @@ class Load:
         answer = await self.http.put(path, content=_paced(body), headers={"content-length": str(n_bytes)})
         if self._note(kind, answer):
             self.acknowledged[path] = body
+
+    async def _bundle(self, n_files: int) -> None:
+        """A tar archive of so many small files; a line that tells of one is an answer."""
+        folder, sent = self._path("b"), {}
+        with io.BytesIO() as body, tarfile.open(fileobj=body, mode="w") as archive:
+            for number in range(n_files):
+                sent[f"{folder}/{number}"] = content = self._content(SMALL_BYTES + number)
+                member = tarfile.TarInfo(str(number))
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+            archive.close()
+            data = body.getvalue()
+        fields = {"content-type": "application/x-tar"}
+        answer = await self.http.put(f"{folder}/", content=_paced(data), headers=fields)
+        if not answer.is_success:
+            self._note("bundle", answer)
+            return
+        for line in map(json.loads, answer.text.splitlines()):
+            if "name" in line:
+                self.answers.append(Answer("bundle", line["status"], line.get("code", ""), ""))
+                if line["status"] == 201:
+                    self.acknowledged[line["path"]] = sent[line["path"]]
 
     async def _append(self) -> None:
         more = self._content(50_000)
