@@ -18,6 +18,8 @@ class GateError(Exception):
     code = "internal"
     title = "Internal error"
     retry = False
+    retry_after_seconds = 0
+    """When it is worth trying again (`Retry-After`, RFC 9110 section 10.2.3); 0 says nothing of it."""
     type_uri = ""
     """The problem type, where a standard has registered one; else it is made from `code`."""
 
@@ -28,6 +30,14 @@ class GateError(Exception):
         """Further members of the problem document (RFC 9457 section 3.2), e.g. `offset`."""
         self.headers: list[tuple[bytes, bytes]] = []
         """Fields the answer carries besides the document, e.g. `upload-offset`."""
+
+    def __copy__(self) -> GateError:
+        """Another one that says the same: what is added to one, such as `headers`, is not in the other."""
+        other = type(self)(self.detail)
+        other.__dict__ |= self.__dict__
+        other.headers, other.members = list(self.headers), dict(self.members)
+        other.__cause__ = self.__cause__
+        return other
 
 
 class BadRequest(GateError):
@@ -163,32 +173,47 @@ class RangeNotSatisfiable(GateError):
 
 class Locked(GateError):
     status, code, title, retry = 423, "locked", "Another request is writing this file", True
+    retry_after_seconds = 1
 
 
 class StorageFailed(GateError):
-    """The disk answered with an error other than being full. Nothing was acknowledged."""
+    """The disk answered with an error other than being full, or is read-only. Nothing was acknowledged."""
 
     status, code, title, retry = 500, "storage_failed", "The storage failed", True
 
 
 class LedgerFailed(GateError):
     status, code, title, retry = 503, "ledger_failed", "The ledger failed", True
+    retry_after_seconds = 5
 
 
 class Draining(GateError):
     status, code, title, retry = 503, "draining", "Going down; try again", True
+    retry_after_seconds = 1
 
 
 class Busy(GateError):
     """Something that is limited for all together was in use for too long."""
 
     status, code, title, retry = 503, "busy", "Busy; try again", True
+    retry_after_seconds = 5
+
+
+class Exhausted(GateError):
+    """The system gives the gateway no more descriptors or memory now (EMFILE, ENFILE, ENOMEM)."""
+
+    status, code, title, retry = 503, "exhausted", "Out of descriptors or memory; try again", True
+    retry_after_seconds = 5
 
 
 class StorageFull(GateError):
     """No space or quota left (ENOSPC, EDQUOT). What was sent is not stored."""
 
     status, code, title, retry = 507, "storage_full", "No space left", True
+
+
+TROUBLE = (StorageFailed, LedgerFailed, StorageFull, Exhausted)
+"""What is wrong at the gateway's own place, and may end in the middle of anything that it does."""
 
 
 class PeerGone(GateError):

@@ -51,13 +51,14 @@ class Gateway:
         self._storage = self._open_storage(settings)
         self._ledger = SqliteLedger(settings.data / "ledger.sqlite", durable=settings.fsync)
         max_body = settings.max_body
-        decoding = Decoding(self.budget, max_expansion=settings.max_expansion, max_bytes=max_body)
+        self._decoding = decoding = Decoding(self.budget, max_expansion=settings.max_expansion, max_bytes=max_body)
         self.uploads = Uploads(
             self._storage, self._ledger, decoding, self.budget, digest=settings.digest, max_body=max_body
         )
         self.resumables = Resumables(self._storage, self._ledger, self.uploads, settings, settings.data / "workers")
         if self._wants_upkeep:
             lock = settings.data / "upkeep.lock"
+            lock.touch(0o600)
             self._upkeep = asyncio.create_task(keep_up(self.resumables, lock, settings.upkeep_seconds))
         return self
 
@@ -67,6 +68,7 @@ class Gateway:
             with suppress(asyncio.CancelledError):
                 await self._upkeep
         await self.resumables.close()
+        await self._decoding.close()
         await self._storage.close()
         await self._ledger.close()
 

@@ -2,7 +2,8 @@
 
 A batch costs one wake-up of the thread and one of the loop however many jobs it holds, and jobs that end in the same
 expensive step (an fsync, a commit) share it. One thread also means: jobs are done in the order they were given.
-`Threads` does jobs one by one, side by side. In both, a job that was given is done, and waited for.
+`Threads` does jobs one by one, side by side. In both, a job that was given is done, and waited for; both have a thread
+from the beginning, so a system that gives no more of them makes them slower and nothing else.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from copy import copy
 from queue import SimpleQueue
 from typing import Generic, ParamSpec, TypeVar
+
+from h2gate.errors import GateError
 
 Given = ParamSpec("Given")
 Job = TypeVar("Job")
@@ -42,6 +46,7 @@ class Lane(Generic[Job, Result]):
         self._fresh: list[tuple[Job, asyncio.Future[Result]]] = []
         self._queue: SimpleQueue[list[tuple[Job, asyncio.Future[Result]]] | None] = SimpleQueue()
         self._closed = False
+        self._ended = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -65,11 +70,12 @@ class Lane(Generic[Job, Result]):
         self._hand_over()
         self._closed = True
         self._queue.put(None)
-        await asyncio.to_thread(self._thread.join)
+        await self._ended.wait()
+        self._thread.join()
 
     def _run(self) -> None:
-        while (jobs := self._queue.get()) is not None:
-            ended = False
+        ended = False
+        while not ended and (jobs := self._queue.get()) is not None:
             while len(jobs) < self._max_batch and not self._queue.empty():
                 more = self._queue.get()
                 if more is None:
@@ -77,8 +83,8 @@ class Lane(Generic[Job, Result]):
                     break
                 jobs += more
             self._do(jobs)
-            if ended:
-                return
+            del jobs  # and what they hold, before the next wait
+        self._loop.call_soon_threadsafe(self._ended.set)
 
     def _do(self, jobs: list[tuple[Job, asyncio.Future[Result]]]) -> None:
         results: Sequence[Result | BaseException]
@@ -91,22 +97,36 @@ class Lane(Generic[Job, Result]):
 
 def _resolve(futures: list[asyncio.Future[Result]], results: Sequence[Result | BaseException]) -> None:
     for future, result in zip(futures, results, strict=True):
-        if isinstance(result, BaseException):
+        if isinstance(result, GateError):
+            future.set_exception(copy(result))  # jobs of a batch may share it, and each giver adds what is his
+        elif isinstance(result, BaseException):
             future.set_exception(result)
         else:
             future.set_result(result)
 
 
 class Threads:
-    """Up to `count` threads, each with one job at a time."""
+    """Up to `count` threads, each with one job at a time. Where the system gives no further thread, the job waits for
+    one of those that are there. To be made in the loop that uses it."""
 
     def __init__(self, name: str, count: int) -> None:
-        self._pool = ThreadPoolExecutor(count, thread_name_prefix=name)
+        self._name = name
+        self._count = count
+        self._loop = asyncio.get_running_loop()
+        self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._n_jobs = 0
+        """Given, and not done yet."""
+        self._n_running = 0
+        self._closed = False
+        self._ended = asyncio.Event()
+        self._start_one()
 
     def submit(self, work: Callable[Given, Result], *args: Given.args, **named: Given.kwargs) -> asyncio.Future[Result]:
         """Call `work` in a thread; the future has its result (see `Kept`). Raises `RuntimeError` after `close`."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Result] = Kept(loop=loop)
+        if self._closed:
+            raise RuntimeError("a job was given to threads that are closed")
+        future: asyncio.Future[Result] = Kept(loop=self._loop)
 
         def run() -> None:
             results: list[Result | BaseException]
@@ -114,11 +134,41 @@ class Threads:
                 results = [work(*args, **named)]
             except Exception as error:  # noqa: BLE001 - the waiter gets it
                 results = [error]
-            loop.call_soon_threadsafe(_resolve, [future], results)
+            self._loop.call_soon_threadsafe(self._done, future, results)
 
-        self._pool.submit(run)
+        self._n_jobs += 1
+        if self._n_jobs > len(self._threads) and len(self._threads) < self._count:
+            with suppress(RuntimeError):  # can't start new thread
+                self._start_one()
+        self._queue.put(run)
         return future
+
+    def _start_one(self) -> None:
+        thread = threading.Thread(target=self._run, name=f"{self._name}_{len(self._threads)}", daemon=True)
+        thread.start()
+        self._threads.append(thread)
+        self._n_running += 1
+
+    def _done(self, future: asyncio.Future[Result], results: list[Result | BaseException]) -> None:
+        self._n_jobs -= 1
+        _resolve([future], results)
+
+    def _run(self) -> None:
+        while (run := self._queue.get()) is not None:
+            run()
+            del run  # and what it holds, before the next wait
+        self._loop.call_soon_threadsafe(self._left)
+
+    def _left(self) -> None:
+        self._n_running -= 1
+        if not self._n_running:
+            self._ended.set()
 
     async def close(self) -> None:
         """Finish what was given, then end the threads."""
-        await asyncio.to_thread(self._pool.shutdown)
+        self._closed = True
+        for _ in self._threads:
+            self._queue.put(None)
+        await self._ended.wait()
+        for thread in self._threads:
+            thread.join()

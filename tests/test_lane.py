@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from h2gate.errors import LedgerFailed
 from h2gate.lane import Lane, Threads
 
 
@@ -156,5 +157,39 @@ def test_cancelled_waiter_of_a_thread_is_told_when_the_job_is_done() -> None:
             await task
         assert done == [1]
         await threads.close()
+
+    run(test)
+
+
+def test_threads_that_cannot_be_started_leave_their_jobs_to_those_that_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def test() -> None:
+        threads = Threads("test", 8)
+        done: list[int] = []
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            jobs = [threads.submit(done.append, number) for number in range(20)]
+            await asyncio.gather(*jobs)
+        assert done == list(range(20)), "each once, and one after the other"
+        await threads.close()
+
+    run(test)
+
+
+def test_jobs_that_fail_together_get_an_error_each_to_which_one_may_add_what_is_its_own() -> None:
+    def work(jobs: list[int]) -> list[int | BaseException]:
+        raise LedgerFailed("no disk", state="x")
+
+    async def test() -> None:
+        lane: Lane[int, int] = Lane("test", work)
+        one, other = await asyncio.gather(lane.submit(1), lane.submit(2), return_exceptions=True)
+        assert isinstance(one, LedgerFailed)
+        assert isinstance(other, LedgerFailed)
+        one.headers.append((b"location", b"/tus/secret"))
+        one.members["offset"] = 1
+        assert (other.headers, other.members, str(other)) == ([], {"state": "x"}, "no disk")
+        await lane.close()
 
     run(test)

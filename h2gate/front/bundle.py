@@ -36,9 +36,10 @@ def is_bundle(request: Request) -> bool:
 async def unpack(request: Request, gateway: Gateway) -> None:
     """Store every file of the archive in the folder named by the path."""
     folder, _ = file_path(request.raw_path)
-    sent = Digested(request.body, request.headers, ("content-digest", "repr-digest"))
+    threads = gateway.uploads.decoding.threads
+    sent = Digested(request.body, request.headers, ("content-digest", "repr-digest"), threads)
     async with gateway.uploads.decoding.undone(sent, request.headers, is_file=False) as (undone, headers):
-        body = Digested(undone, headers, ("repr-digest", "unencoded-digest"))
+        body = Digested(undone, headers, ("repr-digest", "unencoded-digest"), threads)
         await _unpack(request, gateway, folder, sent, body)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 
-from h2gate.errors import GateError
+from h2gate.errors import Exhausted, GateError
 
 log = logging.getLogger("h2gate.front")
 
@@ -28,6 +28,8 @@ def document(error: GateError) -> bytes:
 
 def of(error: Exception, what: str) -> GateError:
     """`error` as one of ours; anything unforeseen is logged whole and told as "internal"."""
+    if isinstance(error, MemoryError):  # it may come anywhere, so nobody translates it where it does
+        error = Exhausted("out of memory")
     if isinstance(error, GateError):
         if error.status >= 500:
             log.warning("%s: %s (%s)", what, error, error.code)

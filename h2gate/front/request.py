@@ -133,6 +133,8 @@ class Request:
         headers = [(name.decode(), value.decode("latin1")) for name, value in known.headers]
         if isinstance(known, MethodNotAllowed):
             headers.append(("allow", str(known.members.get("allow", ""))))
+        if known.retry_after_seconds:
+            headers.append(("retry-after", str(known.retry_after_seconds)))
         await self.answer(known.status, headers, problem.document(known), problem.MEDIA_TYPE)
 
 

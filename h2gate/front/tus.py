@@ -18,7 +18,6 @@ from h2gate.errors import (
     Conflict,
     GateError,
     InconsistentLength,
-    Locked,
     MethodNotAllowed,
     NotFound,
     OffsetConflict,
@@ -64,10 +63,8 @@ def _help(error: GateError) -> None:
     """Tell the client how to go on."""
     if isinstance(error, OffsetConflict):
         error.headers.append((b"upload-offset", str(error.members["offset"]).encode()))
-    elif isinstance(error, Locked):
-        error.headers.append((b"retry-after", b"1"))
     elif isinstance(error, BodyCut):
-        error.status = 503
+        error.status, error.retry_after_seconds = 503, 1
 
 
 async def _post(request: Request, gateway: Gateway) -> None:

@@ -22,7 +22,8 @@ class Ledger(Protocol):
         """
 
     async def at(self, path: str, identity: Identity) -> Upload | None:
-        """The record of the file at `path` with this identity. An "appending" record is matched by its inode alone."""
+        """The record of the file at `path` with this identity, the one added last: clocks are set back. An "appending"
+        record is matched by its inode alone."""
 
     async def under(self, folder: str) -> Sequence[Upload]:
         """The records of the files directly in a folder ("" is the root), in no order, outdated ones included."""
@@ -48,7 +49,8 @@ class Ledger(Protocol):
         the file that it becomes (unless one with its id is there)."""
 
     async def resumable(self, upload_id: str) -> Resumable | None:
-        """The resumable upload with this id."""
+        """The resumable upload with this id. Raises `LedgerFailed` when its record is damaged; where several are asked
+        for, such a one is left out."""
 
     async def resumables(self, owner: str, *, limit: int) -> Sequence[Resumable]:
         """An owner's resumable uploads, the last changed first."""

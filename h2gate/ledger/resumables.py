@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 from collections.abc import Mapping, Sequence
 
-from h2gate.errors import Conflict
+from h2gate.errors import Conflict, LedgerFailed
 from h2gate.upload import Resumable
+
+log = logging.getLogger("h2gate.ledger")
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS resumables (
@@ -50,8 +53,33 @@ def drop(database: sqlite3.Connection, resumable: Resumable) -> None:
 
 
 def rows(database: sqlite3.Connection, where: str, values: Sequence[object]) -> list[Resumable]:
-    """Those that `where` (ours, with values bound) is true of."""
-    return [_resumable(row) for row in database.execute(_SELECT + where, values)]
+    """Those that `where` (ours, with values bound) is true of, without those that cannot be read: one of these is no
+    reason to do nothing about all others."""
+    found = []
+    for row in database.execute(_SELECT + where, values):
+        try:
+            found.append(_resumable(row))
+        except (ValueError, TypeError, AttributeError):
+            log.error("upload %s: its record cannot be read", row[-1])
+    return found
+
+
+def row(database: sqlite3.Connection, upload_id: str) -> Resumable | None:
+    """The one with this id. Raises `LedgerFailed` where it cannot be read: it is there, and so are its bytes."""
+    for found in database.execute(_SELECT + "id = ?", (upload_id,)):
+        try:
+            return _resumable(found)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise LedgerFailed(f"the record of upload {upload_id} cannot be read") from error
+    return None
+
+
+def mapping(text: object) -> dict[str, str]:
+    """What `_text` wrote. Raises `ValueError`."""
+    found = json.loads(str(text))
+    if not isinstance(found, dict):
+        raise ValueError("not an object")
+    return found
 
 
 def _values(resumable: Resumable, version: int) -> tuple[object, ...]:
@@ -72,9 +100,9 @@ def _text(mapping: Mapping[str, str]) -> str:
 def _resumable(row: Sequence[object]) -> Resumable:
     known = dict(zip(_NAMES, row, strict=True))
     known["offset"] = known.pop("upload_offset")
-    known["fields"] = json.loads(str(known["fields"]))
-    known["conditions"] = json.loads(str(known["conditions"]))
+    known["fields"] = mapping(known["fields"])
+    known["conditions"] = mapping(known["conditions"])
     known["parts"] = tuple(json.loads(str(known["parts"])))
-    known["expected"] = {name: bytes.fromhex(text) for name, text in json.loads(str(known["expected"])).items()}
+    known["expected"] = {name: bytes.fromhex(text) for name, text in mapping(known["expected"]).items()}
     known["replaced"] = bool(known["replaced"])
     return Resumable(**known)  # type: ignore[arg-type]

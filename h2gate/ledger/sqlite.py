@@ -6,19 +6,28 @@ One thread does everything, so SQLite never waits for SQLite within a process; o
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from h2gate.errors import Conflict, GateError, LedgerFailed, StorageFull
+from h2gate.errors import Conflict, Exhausted, GateError, LedgerFailed, StorageFull
 from h2gate.lane import Lane
 from h2gate.ledger import resumables
 from h2gate.upload import Identity, Resumable, Upload
 
+log = logging.getLogger("h2gate.ledger")
+
 _LOCK_WAIT_SECONDS = 10.0
+_OF_ALL_JOBS = (
+    *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM),
+    *(sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN),
+)
+"""Errors that each job of a batch would meet again by itself."""
 _COLUMNS = "id, path, state, inode, size, modified_ns, sha256, fields, completed_at, version"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS uploads (
@@ -42,21 +51,45 @@ class SqliteLedger:
         self._lane: Lane[tuple[_Job, bool], Any] = Lane("h2gate-ledger", self._work)
 
     def _work(self, jobs: list[tuple[_Job, bool]]) -> list[Any]:
-        """One transaction for the batch. A job that raises `Conflict` changed nothing; the others stand."""
-        database = self._database
+        """One transaction for the batch. A job that raises `Conflict` changed nothing; the others stand. While nobody
+        may write, those that read go on; what one job alone runs into is no other's trouble."""
+        failure = self._begun() if any(writes for _, writes in jobs) else None
+        if failure is None:
+            try:
+                return self._done(jobs)
+            except (sqlite3.Error, MemoryError) as error:
+                self._roll_back()
+                failure = _translated(error)
+                if len(jobs) > 1 and not isinstance(error, MemoryError) and _code(error) not in _OF_ALL_JOBS:
+                    return [self._work([each])[0] for each in jobs]
+        return [failure if writes else _outcome(job, writes, self._database) for job, writes in jobs]
+
+    def _begun(self) -> GateError | None:
+        """Begin a transaction; what is in the way of that."""
         try:
-            if any(writes for _, writes in jobs):
-                database.execute("BEGIN IMMEDIATE")
-            results = [_outcome(job, database) for job, _ in jobs]
-            if database.in_transaction:
-                database.execute("COMMIT")
-        except Exception as error:
-            if database.in_transaction:
-                database.execute("ROLLBACK")
-            if isinstance(error, sqlite3.Error):
-                raise _translated(error) from error
-            raise
+            if self._database.in_transaction:  # the last could not even be rolled back
+                self._database.execute("ROLLBACK")
+            self._database.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            return _translated(error)
+        return None
+
+    def _done(self, jobs: list[tuple[_Job, bool]]) -> list[Any]:
+        database = self._database
+        is_in_transaction = database.in_transaction
+        results = []
+        for job, writes in jobs:
+            results.append(_outcome(job, writes, database))
+            if is_in_transaction and not database.in_transaction:  # the next would be a transaction of its own
+                raise sqlite3.OperationalError("the transaction was rolled back")
+        if is_in_transaction:
+            database.execute("COMMIT")
         return results
+
+    def _roll_back(self) -> None:
+        with suppress(sqlite3.Error):
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
 
     async def add(self, upload: Upload) -> None:
         await self._lane.submit((partial(_add, upload=upload), True))
@@ -66,12 +99,11 @@ class SqliteLedger:
         return replace(upload, version=upload.version + 1)
 
     async def at(self, path: str, identity: Identity) -> Upload | None:
-        where = "path = ? AND inode = ? AND (state = 'appending' OR (size = ? AND modified_ns = ?))"
-        found = await self._select(where, path, *_signed(identity))
-        return max(found, key=lambda each: each.completed_at, default=None)
+        where = "path = ? AND inode = ? AND (state = 'appending' OR (size = ? AND modified_ns = ?)) ORDER BY rowid DESC"
+        return next(iter(await self._select(where, path, *_signed(identity))), None)  # by no clock: these are set back
 
     async def under(self, folder: str) -> Sequence[Upload]:
-        return await self._select("folder = ?", folder)
+        return await self._select("folder = ? ORDER BY rowid", folder)
 
     async def get(self, upload_id: str) -> Upload | None:
         return next(iter(await self._select("id = ?", upload_id)), None)
@@ -100,7 +132,9 @@ class SqliteLedger:
         return replace(resumable, version=resumable.version + 1)
 
     async def resumable(self, upload_id: str) -> Resumable | None:
-        return next(iter(await self._resumables("id = ?", upload_id)), None)
+        job = partial(resumables.row, upload_id=upload_id)
+        found: Resumable | None = await self._lane.submit((job, False))
+        return found
 
     async def resumables(self, owner: str, *, limit: int) -> Sequence[Resumable]:
         return await self._resumables("owner = ? ORDER BY changed_at DESC LIMIT ?", owner, limit)
@@ -144,8 +178,16 @@ def _open(file: Path, *, durable: bool) -> sqlite3.Connection:
     return database
 
 
-def _translated(error: sqlite3.Error) -> GateError:
-    if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+def _code(error: Exception) -> int:
+    """SQLite's primary result code."""
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF
+
+
+def _translated(error: Exception) -> GateError:
+    if isinstance(error, MemoryError) or _code(error) == sqlite3.SQLITE_NOMEM:
+        return Exhausted("no memory left for the ledger")
+    if _code(error) == sqlite3.SQLITE_FULL:
         return StorageFull("no space left for the ledger")
     return LedgerFailed(f"the ledger: {error}")
 
@@ -159,11 +201,15 @@ def _signed(identity: Identity) -> tuple[int, int, int]:
     return _wrapped(identity.inode), identity.size, _wrapped(identity.modified_ns)
 
 
-def _outcome(job: _Job, database: sqlite3.Connection) -> Any:
+def _outcome(job: _Job, writes: bool, database: sqlite3.Connection) -> Any:
     try:
         return job(database)
-    except Conflict as error:
+    except (Conflict, LedgerFailed) as error:  # raised before anything was changed
         return error
+    except (sqlite3.Error, MemoryError) as error:
+        if writes:
+            raise
+        return _translated(error)
 
 
 def _values(upload: Upload, version: int) -> tuple[object, ...]:
@@ -209,9 +255,18 @@ def _rows(database: sqlite3.Connection, query: str, values: tuple[object, ...]) 
             state=row[2],
             identity=Identity(inode=row[3] % 2**64, size=row[4], modified_ns=row[5]),
             sha256=row[6],
-            fields=json.loads(row[7]),
+            fields=_fields(row[0], row[7]),
             completed_at=row[8],
             version=row[9],
         )
         for row in database.execute(query, values)
     ]
+
+
+def _fields(upload_id: str, text: str) -> Mapping[str, str]:
+    """None, where they are damaged: they only describe the file."""
+    try:
+        return resumables.mapping(text)
+    except ValueError:
+        log.error("upload %s: the fields in its record cannot be read", upload_id)
+        return {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import resource
 import sys
 
 from h2gate import logs
@@ -20,10 +21,13 @@ from h2gate.server.workers import Inherited, MakeApp, load_certificates, run_wor
 
 log = logging.getLogger("h2gate")
 
+_FEW_DESCRIPTORS = 4096
+
 
 def run(settings: Settings, make_app: MakeApp) -> int:
     """Serve until SIGTERM or SIGINT; the exit code. Raises `ConfigError` for what cannot be used."""
     logs.configure()
+    _take_all_descriptors()
     with contextlib.ExitStack() as stack:
         sockets = bind_all(settings)
         for each in (each for group in sockets for each in group):
@@ -45,6 +49,14 @@ def run(settings: Settings, make_app: MakeApp) -> int:
             run_worker(settings, make_app, sockets[0], certificates, ready)
             return 0
         return supervise(settings, make_app, sockets, certificates, lock, ready)
+
+
+def _take_all_descriptors() -> None:
+    """The soft limit is there for programs that use select(2). Workers inherit it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard != resource.RLIM_INFINITY and hard < _FEW_DESCRIPTORS:
+        log.warning("no more than %d descriptors: more connections and uploads at once than that are refused", hard)
 
 
 def _certificates(settings: Settings) -> Certificates:

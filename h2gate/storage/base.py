@@ -45,6 +45,11 @@ class Partial(Protocol):
     size: int
     """Bytes that are durable. They stay what they are, but for `cut`."""
 
+    @property
+    def is_doubtful(self) -> bool:
+        """A sync has failed: what came since the last one that did not must be `cut`. The system may forget that it
+        could not write, so no later sync would tell, and `size` is not to be relied on until then."""
+
     def begin(self, taps: Sequence[Tap], n_bytes: int | None = None) -> None:
         """Write behind `size` from now on: `n_bytes`, where that is known; if they do not fit, the first `write` raises
         `StorageFull`. `taps` see the bytes that are written, just before they are."""
@@ -55,7 +60,7 @@ class Partial(Protocol):
 
     async def sync(self) -> int:
         """What is written is durable; returns the new `size`, which is what the taps have seen. Once this has failed
-        it fails always: a disk that could not write may forget that it could not."""
+        it fails until `cut`, see `is_doubtful`."""
 
     async def finish(self) -> int:
         """As `sync`, with what was held back. To be called also when the body broke off, or what it brought is lost."""
@@ -92,11 +97,17 @@ class Storage(Protocol):
 
         `may_replace`: True is whatever file is there, False none, an `Identity` this one only. Raises
         `PreconditionFailed` when another is there, `Conflict` when a folder is in the way, `BadPath` when a symbolic
-        link is; nothing is shown then. After `StorageFailed` it may be shown or not.
+        link is; nothing is shown then. After `StorageFailed` it may be shown or not, and for good or not.
         """
 
+    async def confirm(self, path: str) -> None:
+        """What was found at `path`, of which it is not known how its `commit` ended, is there for good."""
+
     async def discard(self, key: str) -> None:
-        """Forget a staged file, if there is one."""
+        """Forget a staged file, if there is one. Where the disk fails it is removed later, see `tidy`."""
+
+    async def tidy(self) -> None:
+        """Remove what is nobody's and could not be removed. To be called now and then, in every process."""
 
     async def staged(self) -> list[str]:
         """Keys of files staged and not committed (after a crash)."""
@@ -111,7 +122,7 @@ class Storage(Protocol):
         """Keys of all unfinished files, and their sizes; not all of their bytes may be durable."""
 
     async def drop(self, key: str) -> None:
-        """Remove an unfinished file, if there is one. It should be held, or nobody's."""
+        """Remove an unfinished file, if there is one, as `discard` does. It should be held, or nobody's."""
 
     def extending(self, path: str) -> AbstractAsyncContextManager[Extension]:
         """Hold the file at `path` for writing behind its end. Raises `NotFound`, and `Locked` while another holds it,

@@ -19,7 +19,8 @@ from h2gate.lane import Lane, Threads
 from h2gate.storage import partial
 from h2gate.storage.base import Entry
 from h2gate.storage.extension import DiskExtension, cut, open_locked
-from h2gate.storage.small import STAGES, Commit, Committer, SmallFile, SmallWriter, place
+from h2gate.storage.remains import Remains
+from h2gate.storage.small import STAGES, Commit, Committer, SmallFile, SmallWriter, close, place
 from h2gate.storage.tree import Tree, identity_of, looking_for, translating
 from h2gate.storage.writer import Blocks, Writer, check_room
 from h2gate.upload import Body, Identity, Tap
@@ -47,9 +48,13 @@ class DiskStorage:
         self._fsync = fsync
         self._direct_io = direct_io
         self._blocks = Blocks()
+        self._remains = Remains()
+        self._doubts: set[str] = set()
+        """The unfinished files of which a sync has failed, until they are cut back."""
         self._tree = Tree(self._files, fsync=fsync)
         self._threads = Threads("h2gate-disk", _THREADS)
-        self._small: Lane[SmallFile, Identity] = Lane("h2gate-small", SmallWriter(self._staging, fsync=fsync))
+        writer = SmallWriter(self._staging, self._remains, fsync=fsync)
+        self._small: Lane[SmallFile, Identity] = Lane("h2gate-small", writer)
         committer = Committer(self._tree, fsync=fsync)
         self._commits: Lane[Commit, Identity | None] = Lane("h2gate-commit", committer)
 
@@ -73,7 +78,7 @@ class DiskStorage:
         except BaseException:
             await self._run(self._abandon, key, fd)
             raise
-        os.close(fd)
+        close(fd)
         return identity
 
     def _open_staged(self, key: str, length: int | None) -> int:
@@ -81,9 +86,9 @@ class DiskStorage:
         return os.open(place(key), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=self._staging)
 
     def _abandon(self, key: str, fd: int) -> None:
-        self._unlink_staged(key)
+        self._remains.remove(self._staging, place(key))
         if fd >= 0:
-            os.close(fd)  # this is what frees the blocks, and takes a while where they are many
+            close(fd)  # this is what frees the blocks, and takes a while where they are many
 
     async def look_ahead(self, path: str | None, n_bytes: int | None) -> None:
         with translating(f"/{path}"):
@@ -98,14 +103,24 @@ class DiskStorage:
         self, key: str, path: str, *, may_replace: bool | Identity, partial: bool = False
     ) -> Identity | None:
         folder, name = (self._partial, key) if partial else (self._staging, place(key))
-        return await self._commits.submit(Commit(folder, name, path, may_replace))
+        replaced = await self._commits.submit(Commit(folder, name, path, may_replace))
+        self._doubts.discard(key)
+        return replaced
+
+    async def confirm(self, path: str) -> None:
+        await self._run(self._confirm, path)
+
+    def _confirm(self, path: str) -> None:
+        parent = path.rpartition("/")[0]
+        with suppress(NotFound), looking_for(f"/{path}"), self._tree.folder(parent) as here:
+            if self._fsync:
+                os.fsync(here)
 
     async def discard(self, key: str) -> None:
-        await self._run(self._unlink_staged, key)
+        await self._run(self._remains.remove, self._staging, place(key))
 
-    def _unlink_staged(self, key: str) -> None:
-        with suppress(FileNotFoundError):
-            os.unlink(place(key), dir_fd=self._staging)
+    async def tidy(self) -> None:
+        await self._run(self._remains.sweep)
 
     async def staged(self) -> list[str]:
         return await self._run(self._staged)
@@ -114,27 +129,27 @@ class DiskStorage:
         return [file.name for stage in self._stages for file in stage.iterdir()]
 
     async def begin(self, key: str) -> None:
-        await self._run(partial.create, self._partial, key, fsync=self._fsync)
+        await self._run(self._begin, key)
+
+    def _begin(self, key: str) -> None:
+        self._remains.clear(self._partial, key)
+        partial.create(self._partial, key, fsync=self._fsync)
 
     @asynccontextmanager
     async def holding(self, key: str) -> AsyncIterator[partial.DiskPartial]:
-        fd = await self._open(partial.open_held, self._partial, key, fsync=self._fsync)
+        fd = await self._open(partial.open_held, self._partial, key, self._doubts, fsync=self._fsync)
         try:
-            yield partial.DiskPartial(
-                fd, self._partial, self._threads, self._blocks, direct=self._direct_io, fsync=self._fsync
-            )
+            place = partial.Place(self._partial, key, fd, self._doubts)
+            yield partial.DiskPartial(place, self._threads, self._blocks, direct=self._direct_io, fsync=self._fsync)
         finally:
-            await self._run(os.close, fd)  # of a file that was dropped, this is what frees the blocks
+            await self._run(close, fd)  # of a file that was dropped, this is what frees the blocks
 
     async def partials(self) -> dict[str, int]:
         return await self._run(partial.sizes, self._partial)
 
     async def drop(self, key: str) -> None:
-        await self._run(self._drop, key)
-
-    def _drop(self, key: str) -> None:
-        with suppress(FileNotFoundError):
-            os.unlink(key, dir_fd=self._partial)
+        await self._run(self._remains.remove, self._partial, key)
+        self._doubts.discard(key)
 
     @asynccontextmanager
     async def extending(self, path: str) -> AsyncIterator[DiskExtension]:
@@ -142,7 +157,7 @@ class DiskStorage:
         try:
             yield DiskExtension(fd, self._threads, self._blocks, direct=self._direct_io, fsync=self._fsync)
         finally:
-            os.close(fd)
+            close(fd)
 
     async def restore(self, path: str, identity: Identity) -> Identity | None:
         return await self._run(self._restore, path, identity)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 from h2gate.errors import Locked, NotFound, StorageFailed
 from h2gate.lane import Threads
-from h2gate.storage.tree import translating
-from h2gate.storage.writer import BLOCK, Blocks, Writer, check_room, set_direct, stamped
+from h2gate.storage.tree import identity_of, translating
+from h2gate.storage.writer import BLOCK, Blocks, Writer, check_room, set_direct, set_time
 from h2gate.upload import Identity, Tap
 
 _FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -28,9 +29,9 @@ def create(folder: int, key: str, *, fsync: bool) -> None:
         os.fsync(folder)
 
 
-def open_held(folder: int, key: str, *, fsync: bool) -> int:
-    """A descriptor that holds the file's lock, with all that is in the file on the disk. Raises `NotFound`, `Locked`,
-    `OSError`."""
+def open_held(folder: int, key: str, doubts: set[str], *, fsync: bool) -> int:
+    """A descriptor that holds the file's lock, with all that is in the file on the disk; where it could not be brought
+    there, the file is one of the `doubts`. Raises `NotFound`, `Locked`, `OSError`."""
     try:
         fd = os.open(key, _FLAGS, dir_fd=folder)
     except FileNotFoundError:
@@ -40,11 +41,21 @@ def open_held(folder: int, key: str, *, fsync: bool) -> int:
         if not _is_still_there(folder, key, fd):
             raise NotFound("the upload has ended")
         if fsync:
-            os.fsync(fd)  # what a killed process wrote is in the page cache only; it costs nothing when all is there
+            sync(fd, key, doubts)  # what a killed process wrote is in the page cache only; else it costs nothing
     except BaseException:
         os.close(fd)
         raise
     return fd
+
+
+def sync(fd: int, key: str, doubts: set[str]) -> None:
+    """As `os.fsync`. After an error the system takes what it could not write for written, and the next sync for
+    done: so the error is remembered here."""
+    try:
+        os.fsync(fd)
+    except OSError:
+        doubts.add(key)
+        raise
 
 
 def _lock(fd: int) -> None:
@@ -81,13 +92,24 @@ def sizes(folder: int) -> dict[str, int]:
     return found
 
 
-class DiskPartial:
-    """See `storage.base.Partial`. `fd` is closed by whoever opened it."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An unfinished file that is held: its folder and its own descriptor, which is closed by whoever opened it."""
 
-    def __init__(self, fd: int, folder: int, threads: Threads, blocks: Blocks, *, direct: bool, fsync: bool) -> None:
-        self.size = os.fstat(fd).st_size
-        self._fd = fd
-        self._folder = folder
+    folder: int
+    key: str
+    fd: int
+    doubts: set[str]
+    """The files of this storage of which a sync has failed."""
+
+
+class DiskPartial:
+    """See `storage.base.Partial`."""
+
+    def __init__(self, place: Place, threads: Threads, blocks: Blocks, *, direct: bool, fsync: bool) -> None:
+        self.size = os.fstat(place.fd).st_size
+        self._place = place
+        self._fd = place.fd
         self._threads = threads
         self._blocks = blocks
         self._direct = direct
@@ -95,7 +117,10 @@ class DiskPartial:
         self._taps: Sequence[Tap] = ()
         self._n_bytes: int | None = None
         self._writer: Writer | None = None
-        self._is_broken = False
+
+    @property
+    def is_doubtful(self) -> bool:
+        return self._place.key in self._place.doubts
 
     def begin(self, taps: Sequence[Tap], n_bytes: int | None = None) -> None:
         self._taps = taps
@@ -111,7 +136,19 @@ class DiskPartial:
             check_room(self._fd, self._n_bytes)
             args = (self._fd, self.size, self._blocks, self._taps)
             self._writer = Writer(*args, direct=self._direct, fsync=self._fsync)
-        self._writer.write(chunks)
+        with self._distrusting(self._writer):
+            self._writer.write(chunks)
+
+    @contextmanager
+    def _distrusting(self, writer: Writer) -> Iterator[None]:
+        """Where a sync fails, what it was for goes at once: were this process killed, the next would trust it."""
+        try:
+            yield
+        finally:
+            if writer.has_failed_to_sync:
+                self._place.doubts.add(self._place.key)
+                with suppress(OSError):
+                    os.ftruncate(self._fd, self.size)
 
     async def sync(self) -> int:
         return await self._made_durable(last=False)
@@ -122,7 +159,7 @@ class DiskPartial:
         return size
 
     async def _made_durable(self, *, last: bool) -> int:
-        if self._is_broken:
+        if self.is_doubtful:
             raise StorageFailed("the storage has failed for this upload")
         if self._writer is not None:
             with translating("the upload"):
@@ -130,16 +167,21 @@ class DiskPartial:
         return self.size
 
     def _sync(self, writer: Writer, *, last: bool) -> int:
-        self._is_broken = True
-        if last:
-            writer.flush()
-        writer.sync()
-        self._is_broken = False
+        with self._distrusting(writer):
+            if last:
+                writer.flush()
+            writer.sync()
         return writer.offset
 
     async def stamp(self, modified_ns: int | None) -> Identity:
         with translating("the upload"):
-            return await self._threads.submit(stamped, self._fd, modified_ns, fsync=self._fsync)
+            return await self._threads.submit(self._stamp, modified_ns)
+
+    def _stamp(self, modified_ns: int | None) -> Identity:
+        set_time(self._fd, modified_ns)
+        if self._fsync:
+            sync(self._fd, self._place.key, self._place.doubts)
+        return identity_of(os.fstat(self._fd))
 
     async def cut(self, size: int) -> None:
         with translating("the upload"):
@@ -151,7 +193,8 @@ class DiskPartial:
         set_direct(self._fd, False)  # a body that was not finished may have left it on; what comes now may be read
         os.ftruncate(self._fd, size)
         if self._fsync:
-            os.fsync(self._fd)
+            sync(self._fd, self._place.key, self._place.doubts)
+        self._place.doubts.discard(self._place.key)
 
     async def feed(self, start: int, stop: int, tap: Tap) -> None:
         with translating("the upload"):
@@ -164,7 +207,7 @@ class DiskPartial:
     async def join(self, keys: Sequence[str]) -> None:
         with translating("a part of the upload"):
             for key in keys:
-                job = self._threads.submit(os.open, key, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._folder)
+                job = self._threads.submit(os.open, key, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._place.folder)
                 fd = await descriptor(job)
                 try:
                     for at in range(0, os.fstat(fd).st_size, BLOCK):

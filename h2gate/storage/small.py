@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from zlib import crc32
 
 from h2gate.errors import GateError, PreconditionFailed
+from h2gate.storage.remains import Remains
 from h2gate.storage.tree import Tree, identity_of, there, translated, translating
 from h2gate.upload import Identity, Tap
 
@@ -39,8 +40,9 @@ class SmallFile:
 class SmallWriter:
     """Writes all files of a batch, then syncs each: the first sync's journal commit serves the others."""
 
-    def __init__(self, staging: int, *, fsync: bool) -> None:
+    def __init__(self, staging: int, remains: Remains, *, fsync: bool) -> None:
         self._staging = staging
+        self._remains = remains
         self._fsync = fsync
 
     def __call__(self, files: list[SmallFile]) -> list[Identity | BaseException]:
@@ -66,7 +68,7 @@ class SmallWriter:
                 raise OSError(errno.ENOSPC, "short write")
             if file.modified_ns is not None:
                 os.utime(fd, ns=(file.modified_ns, file.modified_ns))
-        except OSError as error:
+        except (OSError, MemoryError) as error:
             return self._undo(file, fd, error)
         return fd
 
@@ -77,15 +79,20 @@ class SmallWriter:
             found = os.fstat(fd)
         except OSError as error:
             return self._undo(file, fd, error)
-        os.close(fd)
+        close(fd)
         return identity_of(found)
 
-    def _undo(self, file: SmallFile, fd: int, error: OSError) -> GateError:
+    def _undo(self, file: SmallFile, fd: int, error: OSError | MemoryError) -> GateError:
         if fd >= 0:
-            os.close(fd)
-            with suppress(FileNotFoundError):
-                os.unlink(place(file.key), dir_fd=self._staging)
+            close(fd)
+            self._remains.remove(self._staging, place(file.key))
         return translated(error, "this file")
+
+
+def close(fd: int) -> None:
+    """For what is durable already, or will not be needed: whatever closing says then is no news."""
+    with suppress(OSError):
+        os.close(fd)
 
 
 def _begin_to_write_back(fd: int) -> None:

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from h2gate.errors import BadPath, Conflict, GateError, NotFound, StorageFailed, StorageFull
+from h2gate.errors import BadPath, Conflict, Exhausted, GateError, NotFound, StorageFailed, StorageFull
 from h2gate.upload import Identity
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -21,6 +21,9 @@ _MEANINGS: dict[int, tuple[type[GateError], str]] = {
     errno.ENOSPC: (StorageFull, "no space left for {}"),
     errno.EDQUOT: (StorageFull, "the quota is used up; no space for {}"),
     errno.EFBIG: (StorageFull, "the file system takes no file as large as {}"),
+    errno.EMFILE: (Exhausted, "no descriptor left for {}"),
+    errno.ENFILE: (Exhausted, "the system has no descriptor left for {}"),
+    errno.ENOMEM: (Exhausted, "no memory left for {}"),
     errno.ENOENT: (NotFound, "there is no {}"),
     errno.ENOTDIR: (Conflict, "{}: a file is where a folder would have to be"),
     errno.EISDIR: (Conflict, "{} is a folder"),
@@ -32,19 +35,19 @@ _MEANINGS: dict[int, tuple[type[GateError], str]] = {
 }
 
 
-def translated(error: OSError, what: str) -> GateError:
+def translated(error: OSError | MemoryError, what: str) -> GateError:
     """The error of ours that says what libc's says about `what` (a path, for the reader)."""
-    number = error.errno or 0
+    number = (error.errno or 0) if isinstance(error, OSError) else errno.ENOMEM
     kind, text = _MEANINGS.get(number, (StorageFailed, "{}: " + os.strerror(number)))
     return kind(text.format(what))
 
 
 @contextmanager
 def translating(what: str) -> Iterator[None]:
-    """Turn any `OSError` inside into ours."""
+    """Turn any `OSError` inside into ours, and a `MemoryError`."""
     try:
         yield
-    except OSError as error:
+    except (OSError, MemoryError) as error:
         raise translated(error, what) from error
 
 
@@ -94,14 +97,19 @@ class Tree:
         except FileNotFoundError:
             if not create:
                 raise
+        with suppress(FileExistsError):  # another request made it a moment ago
+            self._make(here, name)
+        return os.open(name, _FOLDER, dir_fd=here)
+
+    def _make(self, here: int, name: str) -> None:
+        os.mkdir(name, 0o777, dir_fd=here)
         try:
-            os.mkdir(name, 0o777, dir_fd=here)
-        except FileExistsError:
-            pass  # another request made it a moment ago
-        else:
             if self._fsync:
                 os.fsync(here)
-        return os.open(name, _FOLDER, dir_fd=here)
+        except OSError:  # who finds it there takes it for durable
+            with suppress(OSError):
+                os.rmdir(name, dir_fd=here)
+            raise
 
     def check_place(self, path: str) -> None:
         """Raises `Conflict` or `BadPath`, or `OSError`, if no file can be shown at `path` as things are."""

@@ -59,6 +59,8 @@ class Writer:
         self._tail = b""
         self._tapped = 0
         """As many bytes of the tail the taps have seen."""
+        self.has_failed_to_sync = False
+        """Then it is not known what of all this is on the disk, and no later `sync` would tell."""
         self._direct = direct and set_direct(self._fd, True)
         if self._direct and offset % ALIGNMENT:
             self._go_back_to_alignment()
@@ -128,9 +130,13 @@ class Writer:
             self.sync()  # so that the last sync is short
 
     def sync(self) -> None:
-        """What was written up to `offset` is durable. Raises `OSError`."""
+        """What was written up to `offset` is durable. Raises `OSError`; then nothing is until the file is cut."""
         if self._fsync:
-            os.fdatasync(self._fd)
+            try:
+                os.fdatasync(self._fd)
+            except OSError:
+                self.has_failed_to_sync = True
+                raise
         self._unflushed = 0
 
     def flush(self) -> None:
@@ -138,14 +144,17 @@ class Writer:
         if self._direct:
             set_direct(self._fd, False)
             self._direct = False
-        with memoryview(self._tail) as view:
+        tail, self._tail = self._tail, b""  # as in `_gather`
+        with memoryview(tail) as view:
             self._put(view, len(view))
-        self._tail = b""
 
     def finish(self, modified_ns: int | None = None) -> Identity:
         """Write what was held back, set the file's time if given, and wait for the disk. Raises `OSError`."""
         self.flush()
-        return stamped(self._fd, modified_ns, fsync=self._fsync)
+        set_time(self._fd, modified_ns)
+        if self._fsync:
+            os.fsync(self._fd)
+        return identity_of(os.fstat(self._fd))
 
 
 def set_direct(fd: int, wanted: bool) -> bool:
@@ -166,10 +175,7 @@ def check_room(fd: int, n_bytes: int | None) -> None:
             raise StorageFull("the body is larger than the space left")
 
 
-def stamped(fd: int, modified_ns: int | None, *, fsync: bool) -> Identity:
-    """Set the file's time, if given, and wait for the disk."""
+def set_time(fd: int, modified_ns: int | None) -> None:
+    """Give the file its time, if there is one to give."""
     if modified_ns is not None:
         os.utime(fd, ns=(modified_ns, modified_ns))
-    if fsync:
-        os.fsync(fd)
-    return identity_of(os.fstat(fd))

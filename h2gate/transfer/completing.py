@@ -19,6 +19,7 @@ from h2gate.codec import digest
 from h2gate.codec.sha256 import Sha256
 from h2gate.config import Settings
 from h2gate.errors import (
+    TROUBLE,
     BadCoding,
     BadPath,
     CompletedUpload,
@@ -27,8 +28,6 @@ from h2gate.errors import (
     GateError,
     NotFound,
     PreconditionFailed,
-    StorageFailed,
-    StorageFull,
     TooLarge,
 )
 from h2gate.storage.base import Partial, Storage
@@ -134,6 +133,7 @@ class Completion:
         file = await self._uploads.find(record.path)
         if file is None or file.identity.inode != (await partial.stamp(None)).inode:
             return None
+        await self._storage.confirm(record.path)
         await self.drop(record)
         return Outcome(await self._register.completed(record), file, record.sha256)
 
@@ -145,7 +145,7 @@ class Completion:
             except (BadCoding, TooLarge, DigestMismatch) as error:
                 await self.fail(record, str(error))
                 raise
-            except (StorageFailed, StorageFull):
+            except TROUBLE:
                 with suppress(GateError):
                     await self._storage.drop(key_of_file(record))  # others may need the room meanwhile
                 raise
@@ -157,6 +157,7 @@ class Completion:
             try:
                 partial = await stack.enter_async_context(self._storage.holding(key_of_file(record)))
             except NotFound:
+                await self._storage.confirm(record.path)
                 await self.drop(record)
                 await self._register.completed(record)
                 raise CompletedUpload("the upload is complete", offset=record.offset) from None

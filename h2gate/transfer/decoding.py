@@ -6,7 +6,7 @@ held. Digests of what was sent are verified here; what is above sees those of th
 
 from __future__ import annotations
 
-import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import chain
@@ -14,6 +14,7 @@ from itertools import chain
 from h2gate.budget import Budget
 from h2gate.codec.coding import FREE_BYTES, Decoder, memory_bytes, parse
 from h2gate.errors import GateError
+from h2gate.lane import Threads
 from h2gate.transfer.digested import Digested
 from h2gate.transfer.pipeline import Metered
 from h2gate.upload import Batch, Body
@@ -22,6 +23,8 @@ _BATCH_BYTES = 1 << 20
 _RESTS = 64
 """Empty pieces after which a job ends though it has nothing to show: it cannot be interrupted, others wait for its
 thread."""
+_MORE_THREADS = 4
+"""Than processors: some wait for memory, or for another thread to give way."""
 _WAIT_SECONDS = 30.0
 """For room; then the sender is told to try again."""
 _OF_THE_CODED = ("content-digest", "repr-digest")
@@ -33,13 +36,14 @@ class Decoded:
     """A `Body`. `digested`, if given, is (in) `body`, and verified before the last batch is handed on.
 
     `pull` raises `BadCoding`, `ExpandsTooMuch`, `TooLarge`, `DigestMismatch`, and from then on always, besides what
-    `body` raises. Safe to cancel: what runs in a thread then ends by itself, soon.
+    `body` raises.
     """
 
     length: int | None = None
 
-    def __init__(self, body: Body, decoder: Decoder, digested: Digested | None = None) -> None:
+    def __init__(self, body: Body, decoder: Decoder, threads: Threads, digested: Digested | None = None) -> None:
         self._body = body
+        self._threads = threads
         self._decoder = decoder
         self._digested = digested
         self._pieces: Iterator[bytes] | None = None
@@ -53,7 +57,7 @@ class Decoded:
                 batch = await self._body.pull()
                 self._is_last = batch.last
                 self._pieces = chain.from_iterable(map(self._decoder.feed, batch.chunks))
-            found = await asyncio.to_thread(self._take, self._pieces)
+            found = await self._threads.submit(self._take, self._pieces)
             if self._error is None and (found.n_bytes or found.last):
                 return found
         raise self._error
@@ -97,13 +101,16 @@ class Decoded:
 
 class Decoding:
     """Within which limits bodies are decoded (see `Decoder`), and how many at once: each holds a window of up to 16 MiB
-    however little its sender does, so all together have a quarter of the budget."""
+    however little its sender does, so all together have a quarter of the budget. To be made in the loop that uses it,
+    and closed."""
 
     def __init__(self, budget: Budget, *, max_expansion: int = 0, max_bytes: int = 0) -> None:
         self._budget = budget
         self._part = Budget(budget.n_bytes // 4)
         self._max_expansion = max_expansion
         self._max_bytes = max_bytes
+        self.threads = Threads("h2gate-codec", (os.cpu_count() or 1) + _MORE_THREADS)
+        """For what is computed over whole bodies."""
 
     @asynccontextmanager
     async def undone(
@@ -121,9 +128,9 @@ class Decoding:
             return
         max_bytes = self._max_bytes if is_file else 0
         sent: Body = Metered(body, max_bytes + FREE_BYTES if max_bytes else 0)  # no coding needs more than that
-        digested = Digested(sent, headers, _OF_THE_CODED) if is_file else None
+        digested = Digested(sent, headers, _OF_THE_CODED, self.threads) if is_file else None
         async with self.decoder(codings, max_bytes) as decoder:
-            yield Decoded(digested or sent, decoder, digested), _without_coding(headers)
+            yield Decoded(digested or sent, decoder, self.threads, digested), _without_coding(headers)
 
     @asynccontextmanager
     async def decoder(self, codings: Sequence[str], max_bytes: int) -> AsyncIterator[Decoder]:
@@ -136,6 +143,10 @@ class Decoding:
                 yield decoder
             finally:
                 decoder.close()
+
+    async def close(self) -> None:
+        """End the threads. No body may be left."""
+        await self.threads.close()
 
 
 def _without_coding(headers: Mapping[str, str]) -> Mapping[str, str]:

@@ -6,12 +6,12 @@ acknowledged stays, so a wrong digest is told there, not refused.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 
 from h2gate.codec.digest import ALGORITHMS, Hashes, merged, trailer_digests, verify
 from h2gate.errors import BadField, DigestMismatch
 from h2gate.fields import digests
+from h2gate.lane import Threads
 from h2gate.upload import Batch, Body
 
 
@@ -19,9 +19,10 @@ class Digested:
     """A `Body`; see `verify` and `verdict`. Raises `BadField`, `DigestMismatch` for what one of `fields` (lower-case
     names) says in the header."""
 
-    def __init__(self, body: Body, headers: Mapping[str, str], fields: Sequence[str] = ("content-digest",)) -> None:
+    def __init__(self, body: Body, headers: Mapping[str, str], fields: Sequence[str], threads: Threads) -> None:
         self.length = body.length
         self._body = body
+        self._threads = threads
         self._fields = fields
         self._expected = merged(*(digests(headers.get(each, ""), each.title()) for each in fields))
         announced = any(each in headers.get("trailer", "").lower() for each in fields)
@@ -34,7 +35,7 @@ class Digested:
     async def pull(self) -> Batch:
         batch = await self._body.pull()
         if self._hashes.taps:
-            await asyncio.to_thread(self._update, batch.chunks)
+            await self._threads.submit(self._update, batch.chunks)
         return batch
 
     def _update(self, chunks: Sequence[bytes]) -> None:

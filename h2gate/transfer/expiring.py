@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 
-from h2gate.errors import CompletedUpload, Conflict, Gone, Locked, NotFound
+from h2gate.errors import CompletedUpload, Conflict, Gone, Locked, NotFound, StorageFailed
 from h2gate.ledger.base import Ledger
 from h2gate.storage.base import Storage
 from h2gate.transfer.completing import Completion
@@ -19,6 +19,26 @@ from h2gate.transfer.register import Register
 from h2gate.upload import Resumable
 
 log = logging.getLogger("h2gate.transfer")
+
+_LEAP_SECONDS = 30.0
+
+
+class Steady:
+    """The time of day without the leaps that the clock makes forward while this runs: what seems to be over because
+    somebody set the clock is not. It stays so much behind; a clock that is set back makes all live longer anyway."""
+
+    def __init__(self) -> None:
+        self._leapt_seconds = 0.0
+        self._drift = time.time() - time.monotonic()
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        now = time.time()
+        before, self._drift = self._drift, now - time.monotonic()
+        if self._drift - before > _LEAP_SECONDS:
+            log.warning("the clock has leapt %.0f s forward; nothing expires for that", self._drift - before)
+            self._leapt_seconds += self._drift - before
+        return now - self._leapt_seconds
 
 
 class Expiry:
@@ -37,17 +57,18 @@ class Expiry:
         self._leases = leases
         self._completion = completion
         self._holding = holding
+        self._steady = Steady()
 
     async def expire(self, limit: int) -> int:
         """End uploads whose time is over and forget those that ended long ago; how many. To be called until that is 0;
         safe to interrupt."""
-        return sum([await self._expire(each) for each in await self._ledger.outdated(time.time(), limit=limit)])
+        return sum([await self._expire(each) for each in await self._ledger.outdated(self._steady.now(), limit=limit)])
 
     async def _expire(self, record: Resumable) -> bool:
         try:
             if record.is_open:
                 async with self._holding(record.id, patient=False) as (_, held):
-                    return held.expires_at < time.time() and await self._end_unless_needed(held)
+                    return held.expires_at < self._steady.now() and await self._end_unless_needed(held)
             if record.is_part and not record.is_over:
                 return await self._end_unless_needed(record)
         except Locked:
@@ -55,13 +76,16 @@ class Expiry:
             return False
         except (CompletedUpload, Conflict, Gone, NotFound):
             return True  # it came to something else meanwhile
+        except StorageFailed as error:  # no reason to keep the others
+            log.warning("upload %s should have expired: %s", record.id, error)
+            return False
         await self._storage.drop(record.id)
         await self._ledger.drop(record)
         return True
 
     async def _end_unless_needed(self, record: Resumable) -> bool:
         until = await self._needed_until(record)
-        if until > time.time():
+        if until > self._steady.now():
             await self._register.prolong(record, until)
             return False
         log.info("upload %s has expired at %d bytes", record.id, record.offset)
@@ -81,5 +105,5 @@ class Expiry:
         found = await self._ledger.resumable(upload_id)
         if found is None or found.is_over:
             return 0.0
-        is_held = found.is_open and found.expires_at < time.time() and not await self._leases.is_free(upload_id)
+        is_held = found.is_open and found.expires_at < self._steady.now() and not await self._leases.is_free(upload_id)
         return time.time() + self._register.keep_seconds if is_held else found.expires_at

@@ -20,14 +20,12 @@ from h2gate.codec import checksum, digest
 from h2gate.codec.sha256 import Sha256
 from h2gate.config import Settings
 from h2gate.errors import (
+    TROUBLE,
     BadField,
     ChecksumMismatch,
     DigestMismatch,
     GateError,
     InconsistentLength,
-    LedgerFailed,
-    StorageFailed,
-    StorageFull,
     TooLarge,
     TooSmall,
 )
@@ -216,7 +214,7 @@ class Receiving:
         try:
             self._record = await self._register.known(self._record.id)  # a change that was cancelled has happened
             counts = self._record.verified is None
-            if isinstance(error, StorageFailed | StorageFull | LedgerFailed):
+            if isinstance(error, TROUBLE):
                 await self._keep_what_is_safe()
             elif isinstance(error, _Exceeded):
                 await self._fail(self._record, str(error))
@@ -239,8 +237,11 @@ class Receiving:
         self._record = await self._register.change(self._record, verified=None, length=length)
 
     async def _keep_what_is_safe(self) -> None:
-        """The storage or ledger has failed: the taps may have seen more than was written."""
+        """The storage or ledger has failed: the taps may have seen more than was written. Where a sync has failed, what
+        was recorded before is all that is known to be on the disk."""
         self._hasher = None
+        if self._partial.is_doubtful:
+            await self._partial.cut(self._record.offset)
         if not self._request.is_all_or_nothing:
             await self._partial.sync()
             await self._change()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 
+from h2gate.errors import LedgerFailed
 from h2gate.ledger.base import Ledger
 from h2gate.storage.base import Storage
 from h2gate.transfer.undoing import upload_of
@@ -31,7 +32,11 @@ async def recover(storage: Storage, ledger: Ledger, settle: Callable[[str], Awai
 
 async def _collect(storage: Storage, ledger: Ledger, key: str) -> None:
     """Remove an unfinished file that no upload has, unless it is a part of a concatenation."""
-    record = await ledger.resumable(key)
+    try:
+        record = await ledger.resumable(upload_of(key))
+    except LedgerFailed as error:  # there is one, and its bytes are kept for whoever can mend it
+        log.error("upload %s: %s", key, error)
+        return
     if record is None or record.state != "complete" or not record.is_part:
         log.info("removing the unfinished file %s, which belongs to no upload", key)
         await storage.drop(key)

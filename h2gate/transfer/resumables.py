@@ -70,7 +70,7 @@ class Resumables:
         ask_others = lambda name: self._mailbox.tell(LET_GO, name)  # noqa: E731
         self._leases = Leases(storage, ask_others, settings.takeover_seconds)
         self._completion = Completion(storage, self._register, uploads, settings)
-        self._holding = Holder(ledger, self._register, self._leases, self._completion.fail).hold
+        self._holding = Holder(storage, ledger, self._register, self._leases, self._completion.fail).hold
         self._joining = Joining(ledger, self._register, self._completion, self._holding, settings)
         self._expiry = Expiry(storage, ledger, self._register, self._leases, self._completion, self._holding)
 
@@ -273,6 +273,10 @@ class Resumables:
     async def recover(self) -> int:
         """After a crash, while nobody serves: make ledger and storage agree about all uploads; how many differed."""
         return await recover(self._storage, self._ledger, self.offset)
+
+    async def tidy(self) -> None:
+        """See `Storage.tidy`."""
+        await self._storage.tidy()
 
     async def close(self) -> None:
         """Let go of everything. No request may be left."""

@@ -74,7 +74,7 @@ class Undoing:
         sha256 = Sha256() if settings.digest or "sha-256" in names else None
         others = {name: hashlib.new(ALGORITHMS[name]) for name in names - {"sha-256"}}
         async with self._decoding.decoder(parse(record.fields[FIELD]), settings.max_size) as decoder:
-            body = Decoded(_Stored(coded), decoder)
+            body = Decoded(_Stored(coded), decoder, self._decoding.threads)
             await _copy(body, target, [*others.values(), *([sha256] if sha256 is not None else [])])
         found = {name: hasher.digest() for name, hasher in others.items()}
         if sha256 is not None:

@@ -22,9 +22,10 @@ _PROGRESS_EVERY = 1000
 
 
 async def keep_up(resumables: Resumables, lock: Path, seconds: float) -> None:
-    """Look after the uploads every `seconds`, until cancelled."""
+    """Look after the uploads every `seconds`, until cancelled. The file `lock` is there."""
     while True:
         try:
+            await resumables.tidy()
             with _alone(lock) as is_alone:
                 if is_alone:
                     await run(resumables)
@@ -49,7 +50,7 @@ async def run(resumables: Resumables) -> None:
 @contextmanager
 def _alone(lock: Path) -> Iterator[bool]:
     """Whether no other worker is at it; none will be, inside."""
-    fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)  # nothing that waits for a disk
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield True

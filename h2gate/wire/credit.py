@@ -21,6 +21,9 @@ class Account(Protocol):
     def share(self) -> int:
         """As much as one window should be, as things are."""
 
+    def take(self, n_bytes: int) -> bool:
+        """Reserve so much; False when it is not there."""
+
     def take_more(self, n_bytes: int) -> bool:
         """Reserve so much beyond what is needed; False when that should be kept for those who have nothing yet."""
 

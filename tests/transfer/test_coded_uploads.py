@@ -201,8 +201,9 @@ def _troubles(tmp_path: Path, what: str) -> Iterator[tuple[int, str, Process, Ga
             error, process = killed, Process(Settings(data=tmp_path))
         except GateError as known:
             error = known
+        was_struck = error is not None or process.was_struck
         yield at, upload.id, process, error
-        if error is None:
+        if not was_struck:
             process.close()
             return
 
@@ -237,6 +238,7 @@ def test_trouble_at_any_moment_leaves_a_whole_file_or_an_upload_that_is_gone_on_
         if error is not None:
             n_troubles += 1
             _go_on(process, upload_id)
+        process.ask("tidy")
         assert process.ask("sha256", "a") == SHA256["sha-256"], (what, at, error)
         assert shown(tmp_path) == {"a": BODY}, (what, at)
         assert kept(tmp_path) == {}, (what, at)

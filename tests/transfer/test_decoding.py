@@ -6,8 +6,8 @@ import asyncio
 import gzip
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +59,16 @@ class Watched:
         return Batch([piece], len(piece), not self._left)
 
 
-def undone(
+@asynccontextmanager
+async def undone(
     body: Body, headers: Mapping[str, str] = CODING, **limits: int
-) -> AbstractAsyncContextManager[tuple[Body, Mapping[str, str]]]:
-    return Decoding(Budget(1 << 30), **limits).undone(body, headers)
+) -> AsyncIterator[tuple[Body, Mapping[str, str]]]:
+    decoding = Decoding(Budget(1 << 30), **limits)
+    try:
+        async with decoding.undone(body, headers) as found:
+            yield found
+    finally:
+        await decoding.close()
 
 
 async def taken(body: Body) -> bytes:

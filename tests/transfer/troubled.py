@@ -187,6 +187,7 @@ class Face:
 
     async def tidy(self) -> None:
         """As upkeep does it."""
+        await self._resumables.tidy()
         await self._resumables.rejoin()
         await self._joined()
 
@@ -264,8 +265,11 @@ class _Hooks:
 
         self._strike, self._left = strike, trouble.at
 
-    def disarm(self) -> None:
+    def disarm(self) -> bool:
+        """Whether the trouble has come."""
+        has_come = self._left < 1
         self._left = -1
+        return has_come
 
 
 async def _serve(connection: Connection, settings: Settings, hooks: _Hooks) -> None:
@@ -279,7 +283,7 @@ async def _serve(connection: Connection, settings: Settings, hooks: _Hooks) -> N
             if trouble is not None:
                 hooks.arm(trouble, task)
             await asyncio.wait([task])
-            hooks.disarm()
+            connection.send(("struck", hooks.disarm()))
             error = PeerGone() if task.cancelled() else task.exception()
             connection.send(("done", task.result()) if error is None else ("raised", error))
     connection.send(("closed", None))
@@ -307,6 +311,8 @@ class Process:
         theirs.close()
         self.acknowledged = 0
         """The last offset that somebody was told of while it was asked."""
+        self.was_struck = False
+        """Whether the trouble came that the last question was asked with. It need not be told: some is made good."""
         assert self._answer() == ("ready", None)
 
     def ask(self, name: str, *args: Any, trouble: Trouble | None = None, **named: Any) -> Any:
@@ -322,9 +328,12 @@ class Process:
         try:
             while self._connection.poll(_WAIT_SECONDS):
                 word, value = self._connection.recv()
-                if word != "acknowledged":
+                if word == "acknowledged":
+                    self.acknowledged = value
+                elif word == "struck":
+                    self.was_struck = value
+                else:
                     return word, value
-                self.acknowledged = value
         except (EOFError, ConnectionResetError):
             self._end()
             raise Killed from None

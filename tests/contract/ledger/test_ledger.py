@@ -67,10 +67,12 @@ async def test_appending_record_is_found_by_its_inode_alone(opened: Open) -> Non
         assert await ledger.at("a/b", replace(ID, inode=6)) is None
 
 
-async def test_of_two_records_with_one_identity_the_later_is_found(opened: Open) -> None:
+async def test_of_two_records_with_one_identity_the_one_that_was_added_later_is_found_whatever_the_clock_said(
+    opened: Open,
+) -> None:
     async with opened() as ledger:
-        await ledger.add(upload("late", completed_at=2.0))
-        await ledger.add(upload("early", completed_at=1.0))
+        await ledger.add(upload("early", completed_at=2.0))
+        await ledger.add(upload("late", completed_at=1.0))
         found = await ledger.at("a/b", ID)
         assert found is not None and found.id == "late"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -141,3 +142,14 @@ async def test_drop_takes_the_version_that_it_knows_and_is_content_when_it_is_go
         await ledger.drop(kept)
         await ledger.drop(kept)
         assert await ledger.resumable("1") is None
+
+
+async def test_job_that_fails_by_itself_takes_none_of_those_with_it_that_share_its_turn(opened: Open) -> None:
+    async with opened() as ledger:
+        await ledger.begin(resumable("1"))
+        jobs = ledger.begin(resumable("2")), ledger.begin(resumable("1")), ledger.resumable("1")
+        first, again, found = await asyncio.gather(*jobs, return_exceptions=True)
+        assert first is None
+        assert isinstance(again, LedgerFailed)
+        assert found == resumable("1")
+        assert await ledger.resumable("2") == resumable("2")
