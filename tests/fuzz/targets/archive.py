@@ -1,0 +1,119 @@
+"""tar: what tarfile reads of an archive we read as well; what is broken is refused, alike however it is cut.
+
+Nothing is held beyond a header block and one record, and every step moves on.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Sequence
+
+from h2gate.codec.tar import BLOCK, END, MAX_RECORD, ArchiveEnd, Data, Member, MemberEnd, TarReader, header, padding
+from h2gate.errors import BadBundle
+from tests.fuzz.source import Source, pieces
+
+Seen = tuple[list[tuple[Member, bytes]], str]
+"""The members that are whole with what is in them, and what is wrong with the rest."""
+
+
+def run(data: bytes) -> None:
+    source = Source(data)
+    is_written, cuts, repair = source.flag(), source.cuts(), source.flag()
+    if is_written:
+        _written(source, cuts)
+        return
+    archive = source.rest()
+    if repair:
+        archive = _with_checksums(archive)
+    seen = read(archive, cuts)
+    assert seen == read(archive, ()), "other members when cut elsewhere"
+    if not seen[1]:
+        _compare(archive, seen[0])
+
+
+def read(archive: bytes, cuts: Sequence[int]) -> Seen:
+    reader, found = TarReader(["H2GATE.sha256"]), list[tuple[Member, bytes]]()
+    member: Member | None = None
+    content = bytearray()
+    try:
+        for piece in pieces(archive, cuts):
+            for event in reader.feed(piece):
+                match event:
+                    case Member():
+                        assert member is None, "a member begins in another one"
+                        member, content = event, bytearray()
+                    case Data(chunk):
+                        assert len(chunk), "an empty piece"
+                        content += chunk
+                    case MemberEnd():
+                        assert member is not None
+                        assert len(content) == member.size
+                        found.append((member, bytes(content)))
+                        member = None
+                    case ArchiveEnd():
+                        assert member is None, "the archive ends in a member"
+            _check_held(reader)
+        reader.close()
+    except BadBundle as error:
+        return found, str(error)
+    return found, ""
+
+
+def _check_held(reader: TarReader) -> None:
+    assert len(reader._block) < BLOCK
+    assert reader._record is None or len(reader._record[1]) <= MAX_RECORD
+    kept = [*reader._globals.items(), *reader._locals.items()]
+    assert sum(len(key) + len(value) for key, value in kept) <= 8 * MAX_RECORD
+
+
+def _written(source: Source, cuts: Sequence[int]) -> None:
+    """What our writer writes is read again, by tarfile as well."""
+    members = []
+    while not source.is_empty:
+        size, seconds = source.number(1500), source.number(2**35) - 2**34
+        name = source.taken(1 + source.number(300)).replace(b"\0", b"").decode("utf-8", "replace").strip("/")
+        members.append((name or "x", source.taken(size), seconds))
+    parts = [
+        piece
+        for name, content, seconds in members
+        for piece in (header(name, len(content), seconds * 10**9, {"H2GATE.sha256": "00"}), content)
+        + (padding(len(content)),)
+    ]
+    archive = b"".join([*parts, END])
+    found, wrong = read(archive, cuts)
+    assert not wrong, wrong
+    assert [(each.name, content) for each, content in found] == [(name, content) for name, content, _ in members]
+    times = [seconds * 10**9 if abs(seconds * 10**9) < 2**63 else None for _, _, seconds in members]
+    assert [each.modified_ns for each, _ in found] == times
+    _compare(archive, found)
+
+
+def _with_checksums(archive: bytes) -> bytes:
+    """With every block that says it is a header made a valid one: else a mutation seldom gets beyond the checksum."""
+    found = bytearray(archive)
+    for at in range(0, len(found) - BLOCK + 1, BLOCK):
+        if found[at + 257 : at + 262] == b"ustar":
+            found[at + 148 : at + 156] = b" " * 8
+            found[at + 148 : at + 156] = b"%06o\0 " % sum(found[at : at + BLOCK])
+    return bytes(found)
+
+
+def _compare(archive: bytes, ours: list[tuple[Member, bytes]]) -> None:
+    """With tarfile, which must agree on the plain files of an archive that it takes and that we take."""
+    try:
+        with tarfile.open(fileobj=io.BytesIO(archive), mode="r:", errorlevel=2) as other:
+            theirs = [
+                (each.name, content.read() if (content := other.extractfile(each)) else b"")
+                for each in other.getmembers()
+                if each.isreg() and not each.sparse
+            ]
+    except (tarfile.TarError, ValueError, OSError, IndexError, KeyError, OverflowError, EOFError):
+        return  # stricter than we are, in one thing or another
+    files = [(each.name, content) for each, content in ours if each.kind == "file"]
+    assert _plain(theirs) == _plain(files), "tarfile reads it otherwise"
+
+
+def _plain(files: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+    """tarfile takes slashes off the end of a name; names that are not UTF-8 we do not call files."""
+    return [(name.rstrip("/"), content) for name, content in files if name.isprintable()]
