@@ -194,7 +194,7 @@ def _member(block: bytes, kind: bytes, size: int, records: dict[str, str]) -> Me
         what = "a name that is not UTF-8"
     if kind in b"123456":
         size = 0
-    is_folder = kind == b"5" or (kind in _FILES and name.endswith("/"))
+    is_folder = kind == b"5" or (kind in _FILES and name.endswith("/") and not size)  # with bytes in it, it is a file
     return Member(
         name,
         size,

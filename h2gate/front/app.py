@@ -45,9 +45,13 @@ class GateConnection(ASGIHTTPConnection):
 
 
 def _room(raw_path: bytes) -> Serve | None:
-    """`/files` itself is Quart's, which redirects; the other rooms have their roots, with and without a slash."""
-    name, slash, _ = raw_path.removeprefix(b"/").partition(b"/")
-    return _ROOMS.get(name) if slash or name != b"files" else None
+    """`/files` itself is Quart's, which redirects; the other rooms have their roots, with and without a slash.
+
+    A target that does not begin with a slash (RFC 9112 section 3.2) is in none: it would be a second name for a file.
+    """
+    before, _, rest = raw_path.partition(b"/")
+    name, slash, _ = rest.partition(b"/")
+    return _ROOMS.get(name) if not before and (slash or name != b"files") else None
 
 
 async def _answer(request: Request, serve: Serve, gateway: Gateway) -> None:

@@ -111,7 +111,12 @@ def _compare(archive: bytes, ours: list[tuple[Member, bytes]]) -> None:
     except (tarfile.TarError, ValueError, OSError, IndexError, KeyError, OverflowError, EOFError):
         return  # stricter than we are, in one thing or another
     files = [(each.name, content) for each, content in ours if each.kind == "file"]
-    assert _plain(theirs) == _plain(files), "tarfile reads it otherwise"
+    found, expected = _plain(files), _plain(theirs)
+    assert len(expected) <= len(found), "tarfile finds more files"  # fewer: it takes a damaged header for the end
+    for (name, content), (own_name, own) in zip(expected, found, strict=False):
+        assert content == own, f"tarfile reads {name} otherwise"
+        # It knows prefixes in headers of every kind, and GNU's long names beyond the length they say.
+        assert name.endswith(f"/{own_name}") or name.startswith(own_name), f"tarfile calls {own_name} {name}"
 
 
 def _plain(files: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
