@@ -197,6 +197,8 @@ class ReferenceEngine:
                 events.append(Pong(event.ping_data))
 
     def _request(self, event: h2_events.RequestReceived, events: list[Event]) -> None:
+        if not self._server:
+            raise ProtocolError("a server opens no streams but by PUSH_PROMISE")  # RFC 9113 section 5.1.1; h2 takes it
         if self._left:
             self._forget(event.stream_id)
             return

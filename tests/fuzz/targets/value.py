@@ -125,7 +125,7 @@ def _metadata(source: Source) -> None:
 def _request(source: Source) -> None:
     """Everything that looks at the fields of a request, at once."""
     headers: dict[str, str] = {}
-    while not source.is_empty:
+    while not source.is_empty and len(headers) < len(NAMES):
         name, size = source.one_of(NAMES), source.number(60)
         headers[name] = source.taken(size).decode("latin1")
     for look in LOOKS:
