@@ -195,7 +195,9 @@ def test_global_record_is_of_all_that_follow_unless_theirs_says_other() -> None:
     assert (first.member.modified_ns, second.member.modified_ns) == (100 * 10**9, 7 * 10**9)
 
 
-@pytest.mark.parametrize("record", [b"6 a=b\nnothing", b"6 a=b\n12345678 a=b\n", b"6 a=b\n0 a=b\n", b" a=b\n", b"x a=b\n"])
+@pytest.mark.parametrize(
+    "record", [b"6 a=b\nnothing", b"6 a=b\n12345678 a=b\n", b"6 a=b\n0 a=b\n", b" a=b\n", b"x a=b\n"]
+)
 def test_record_that_does_not_say_its_length_is_refused(record: bytes) -> None:
     with pytest.raises(BadBundle, match="damaged"):
         read(pax(record) + archive_of(("a", b"1")))

@@ -1,5 +1,7 @@
-"""One target under atheris, which looks for inputs that reach new code: `python -m tests.fuzz.guided NAME` and libFuzzer's
-options."""
+"""One target under atheris, which looks for inputs that reach new code.
+
+`python -m tests.fuzz.guided NAME` and libFuzzer's options.
+"""
 
 from __future__ import annotations
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -15,15 +14,23 @@ from tests.fuzz.targets import archive, coding, form, frame, gateway, target, va
 
 Target: TypeAlias = Callable[[bytes], None]
 
+Opening: TypeAlias = Callable[[], AbstractContextManager[Target]]
+
+
+def _still(target: Target) -> Opening:
+    """Nothing is around it."""
+    return lambda: nullcontext(target)
+
+
 CORPUS = Path(__file__).parent / "corpus"
-TARGETS: Mapping[str, Callable[[], AbstractContextManager[Target]]] = {
-    "archive": partial(nullcontext, archive.run),
-    "coding": partial(nullcontext, coding.run),
-    "form": partial(nullcontext, form.run),
-    "frame": partial(nullcontext, frame.run),
+TARGETS: Mapping[str, Opening] = {
+    "archive": _still(archive.run),
+    "coding": _still(coding.run),
+    "form": _still(form.run),
+    "frame": _still(frame.run),
     "gateway": gateway.running,
-    "target": partial(nullcontext, target.run),
-    "value": partial(nullcontext, value.run),
+    "target": _still(target.run),
+    "value": _still(value.run),
 }
 
 

@@ -86,9 +86,9 @@ def _ran(command: Sequence[str], seconds: float, environment: dict[str, str]) ->
 def _told(text: str) -> str:
     """The figures in what a search printed."""
     if done := _DONE.search(text):
-        first, *_, last = [*_COVERED.finditer(text)] * 2 or [None, None]
-        new = f"{first[1]} to {last[1]} edges, {first[2]} to {last[2]} inputs" if first and last else "no coverage"
-        return f"{done[1]} executions, {new}"
+        told = _COVERED.findall(text) or [("0", "0")]
+        (edges, inputs), (edges_now, inputs_now) = told[0], told[-1]
+        return f"{done[1]} executions, {edges} to {edges_now} edges, {inputs} to {inputs_now} inputs"
     found = re.search(r"\d+ executions|\d+ examples, .*kills", text)
     return found[0] if found else "broken off"
 

@@ -90,7 +90,7 @@ def _alarm(seconds: float) -> Iterator[None]:
 def main(name: str, seconds: str, folder: str) -> int:
     """One target, in a process of its own; what it did goes to standard output."""
     with known.TARGETS[name]() as target:
-        found = search(target, known.seeds(name), float(seconds), Path(folder), Random())  # noqa: S311
+        found = search(target, known.seeds(name), float(seconds), Path(folder), Random())
     print(f"{found.n_runs} executions")
     for place, path in found.failures.items():
         print(f"FAILED {place}: {path}")

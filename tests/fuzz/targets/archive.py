@@ -69,7 +69,7 @@ def _check_held(reader: TarReader) -> None:
 
 def _written(source: Source, cuts: Sequence[int]) -> None:
     """What our writer writes is read again, by tarfile as well."""
-    members = []
+    members: list[tuple[str, bytes, int]] = []
     while not source.is_empty and len(members) < 30:
         size, seconds = source.number(1500), source.number(2**35) - 2**34
         name = source.taken(1 + source.number(300)).replace(b"\0", b"").decode("utf-8", "replace").strip("/")
@@ -77,8 +77,7 @@ def _written(source: Source, cuts: Sequence[int]) -> None:
     parts = [
         piece
         for name, content, seconds in members
-        for piece in (header(name, len(content), seconds * 10**9, {"H2GATE.sha256": "00"}), content)
-        + (padding(len(content)),)
+        for piece in (_header(name, len(content), seconds), content, padding(len(content)))
     ]
     archive = b"".join([*parts, END])
     found, wrong = read(archive, cuts)
@@ -87,6 +86,10 @@ def _written(source: Source, cuts: Sequence[int]) -> None:
     times = [seconds * 10**9 if abs(seconds * 10**9) < 2**63 else None for _, _, seconds in members]
     assert [each.modified_ns for each, _ in found] == times
     _compare(archive, found)
+
+
+def _header(name: str, size: int, seconds: int) -> bytes:
+    return header(name, size, seconds * 10**9, {"H2GATE.sha256": "00"})
 
 
 def _with_checksums(archive: bytes) -> bytes:
@@ -104,7 +107,7 @@ def _compare(archive: bytes, ours: list[tuple[Member, bytes]]) -> None:
     try:
         with tarfile.open(fileobj=io.BytesIO(archive), mode="r:", errorlevel=2) as other:
             theirs = [
-                (each.name, content.read() if (content := other.extractfile(each)) else b"")
+                (each.name, file.read() if (file := other.extractfile(each)) else b"")
                 for each in other.getmembers()
                 if each.isreg() and not each.sparse
             ]

@@ -1,6 +1,6 @@
 """multipart/form-data: the parts are those that one look at the whole body finds, however it is cut.
 
-The oracle for what is well made is also Werkzeug's decoder, fed in one piece (cut, it is wrong; see `front/multipart.py`).
+For what is well made Werkzeug's decoder is another oracle, fed in one piece: cut, it is wrong (`front/multipart.py`).
 """
 
 from __future__ import annotations

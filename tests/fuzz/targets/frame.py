@@ -1,13 +1,14 @@
 """HTTP/2 frames into both engines, in either role: valid ones in any order, broken ones, and bytes that are none.
 
-Nothing is raised, what is written is whole frames and not more than what came is worth, no event comes for a stream that
-is unknown or over, and after a connection error the engine is `done` and silent.
+Nothing is raised, what is written is whole frames and not more than what came is worth, no event comes for a stream
+that is unknown or over, and after a connection error the engine is `done` and silent.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from hpack import Encoder
@@ -194,10 +195,8 @@ class Play:
                 self._on_stream(number, ids[(call >> 4) % len(ids)])
 
     def _request(self) -> None:
-        try:
+        with suppress(StreamsExhausted):
             self.streams[self.engine.request(FIELDS, end_stream=False)] = Stream(answered=True)
-        except StreamsExhausted:
-            pass
 
     def _on_stream(self, number: int, stream_id: int) -> None:
         engine, stream = self.engine, self.streams[stream_id]

@@ -1,6 +1,6 @@
-"""Request targets: what is accepted names one file in the data folder, and two that differ beyond percent-encoding, two.
+"""Request targets: what is accepted names one file in the data folder, what differs beyond percent-encoding another.
 
-From the request line to the file: `server/exchange.scope_of`, `front/request.py`, `upload.checked_path`, `storage/tree.py`.
+From the request line to the path: `server/exchange`, `front/app.py`, `front/request.py`, `upload.checked_path`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Field values: whatever a client says in a field is understood or refused as `GateError`, and what we write reads back.
+"""Field values: whatever a client says in one is understood or refused as `GateError`, and what we write reads back.
 
 Structured fields (RFC 9651), dates, ranges, tags, digests, checksums, tus's metadata: everything that takes a string.
 """
