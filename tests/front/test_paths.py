@@ -154,7 +154,7 @@ def test_target_or_host_that_quart_would_fail_at_is_not_found(
     raw: Callable[..., bytes], target: bytes, host: bytes
 ) -> None:
     answer = raw(b"GET %b HTTP/1.1\r\nhost: %b\r\nconnection: close\r\n\r\n" % (target, host))
-    assert answer.split()[1] == b"404", answer
+    assert answer.split()[1] == (b"404" if target.isascii() else b"400"), answer
 
 
 def test_path_outside_of_the_files_is_not_found_whatever_its_bytes(http: httpx.Client) -> None:
