@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TypeAlias
 
-from tests.fuzz.targets import archive, coding, form, frame, gateway, target, value
+from tests.fuzz.targets import agreement, archive, coding, form, frame, gateway, target, value
 
 Target: TypeAlias = Callable[[bytes], None]
 
@@ -24,6 +24,7 @@ def _still(target: Target) -> Opening:
 
 CORPUS = Path(__file__).parent / "corpus"
 TARGETS: Mapping[str, Opening] = {
+    "agreement": _still(agreement.run),
     "archive": _still(archive.run),
     "coding": _still(coding.run),
     "form": _still(form.run),

@@ -54,7 +54,7 @@ def search(name: str, seconds: float, is_guided: bool) -> bool:
     elif is_guided and name not in UNGUIDED:
         limits = ["-timeout=20", "-rss_limit_mb=2048", "-max_len=16384", f"-max_total_time={max(1, int(seconds))}"]
         where = [f"-artifact_prefix={failures}/", str(kept), str(known.CORPUS / name)]
-        command = ["-m", "tests.fuzz.guided", name, *limits, *where]
+        command = ["-m", "tests.fuzz.guided", name, str(failures), *limits, *where]
     else:
         command = ["-m", "tests.fuzz.search", name, str(seconds), str(failures)]
     print(f"{name}: ", end="", flush=True)
@@ -63,7 +63,8 @@ def search(name: str, seconds: float, is_guided: bool) -> bool:
     print(f"{_told(text)} in {time.monotonic() - began:.0f} s", flush=True)
     (FOLDER / f"{name}.log").write_text(text)
     if not is_fine:
-        print(f"{text[-6000:]}\n{name} broke; inputs are in {failures}, the log in {FOLDER / name}.log", flush=True)
+        what = text[text.rfind("=== Uncaught") :][-4000:]
+        print(f"{what}\n{name} broke; see {failures} and {FOLDER / name}.log", flush=True)
     return is_fine
 
 

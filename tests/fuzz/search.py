@@ -44,9 +44,9 @@ def search(target: Target, seeds: Sequence[bytes], seconds: float, folder: Path,
         )
         found.n_runs += 1
         if (place := broken(target, data)) and place not in found.failures:
-            found.failures[place] = _kept(data, folder)
+            found.failures[place] = keep(data, folder)
         if _peak_bytes() - before > MAX_GROWN_BYTES:
-            found.failures["memory grew"] = _kept(data, folder)
+            found.failures["memory grew"] = keep(data, folder)
             break
     return found
 
@@ -62,7 +62,8 @@ def broken(target: Target, data: bytes) -> str:
     return ""
 
 
-def _kept(data: bytes, folder: Path) -> Path:
+def keep(data: bytes, folder: Path) -> Path:
+    """Write an input down, under a name of its own."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / hashlib.sha256(data).hexdigest()[:16]
     path.write_bytes(data)

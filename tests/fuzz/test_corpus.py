@@ -13,7 +13,16 @@ from tests.fuzz import known
 from tests.fuzz.known import Target
 from tests.fuzz.mutation import mutated
 
-EXAMPLES = {"archive": 1000, "coding": 400, "form": 1000, "frame": 500, "gateway": 60, "target": 2000, "value": 2000}
+EXAMPLES = {
+    "agreement": 400,
+    "archive": 1000,
+    "coding": 400,
+    "form": 1000,
+    "frame": 500,
+    "gateway": 60,
+    "target": 2000,
+    "value": 2000,
+}
 
 
 @pytest.fixture(scope="module", params=list(known.TARGETS))

@@ -1,7 +1,7 @@
 """Resumable uploads under random use and random trouble, against a model of them that fits on a page.
 
 The gateway is a process on a real folder; it is killed, its requests are cancelled and its calls fail at any moment.
-`H2GATE_LONG=1` searches for ten minutes.
+`H2GATE_LONG=1` searches for ten minutes, or `H2GATE_FUZZ_SECONDS`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from h2gate.upload import Resumable
 from tests.conftest import staged
 from tests.transfer.troubled import Killed, Piecewise, Process, Trouble, content
 
-LONG_SECONDS = 600.0 if os.environ.get("H2GATE_LONG") else 0.0
+LONG_SECONDS = float(os.environ.get("H2GATE_FUZZ_SECONDS", "600")) if os.environ.get("H2GATE_LONG") else 0.0
 LIMITS = settings(
     max_examples=200 if LONG_SECONDS else 15,
     stateful_step_count=30,
