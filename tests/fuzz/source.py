@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import TypeVar
 
+from h2gate.upload import Batch
+
 T = TypeVar("T")
 
 
@@ -53,3 +55,18 @@ def pieces(data: bytes, cuts: Sequence[int]) -> Iterator[bytes]:
     """The bytes in pieces, cut where told; some may be empty."""
     for start, stop in pairwise([0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]):
         yield data[start:stop]
+
+
+class PiecesBody:
+    """A request's body that brings one piece a pull."""
+
+    length: int | None = None
+    trailers: Sequence[tuple[bytes, bytes]] = ()
+
+    def __init__(self, body: bytes, cuts: Sequence[int]) -> None:
+        self._left = list(pieces(body, cuts))
+
+    async def pull(self) -> Batch:
+        assert self._left, "pulled after its end"
+        piece = self._left.pop(0)
+        return Batch([piece], len(piece), not self._left)

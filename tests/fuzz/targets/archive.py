@@ -5,13 +5,15 @@ Nothing is held beyond a header block and one record, and every step moves on.
 
 from __future__ import annotations
 
+import asyncio
 import io
 import tarfile
 from collections.abc import Sequence
 
 from h2gate.codec.tar import BLOCK, END, MAX_RECORD, ArchiveEnd, Data, Member, MemberEnd, TarReader, header, padding
-from h2gate.errors import BadBundle
-from tests.fuzz.source import Source, pieces
+from h2gate.errors import BadBundle, GateError
+from h2gate.front.archive import Archive, MemberBody
+from tests.fuzz.source import PiecesBody, Source, pieces
 
 Seen = tuple[list[tuple[Member, bytes]], str]
 """The members that are whole with what is in them, and what is wrong with the rest."""
@@ -19,9 +21,13 @@ Seen = tuple[list[tuple[Member, bytes]], str]
 
 def run(data: bytes) -> None:
     source = Source(data)
-    is_written, cuts, repair = source.flag(), source.cuts(), source.flag()
-    if is_written:
+    kind, cuts, repair = source.number(2), source.cuts(), source.flag()
+    if kind == 1:
         _written(source, cuts)
+        return
+    if kind == 2:
+        ways = [source.number(2) for _ in range(4)]
+        asyncio.run(_walked(_with_checksums(source.rest()), cuts, ways))
         return
     archive = source.rest()
     if repair:
@@ -65,6 +71,39 @@ def _check_held(reader: TarReader) -> None:
     assert reader._record is None or len(reader._record[1]) <= MAX_RECORD
     kept = [*reader._globals.items(), *reader._locals.items()]
     assert sum(len(key) + len(value) for key, value in kept) <= 8 * MAX_RECORD
+
+
+async def _walked(body: bytes, cuts: Sequence[int], ways: Sequence[int]) -> None:
+    """As a bundle is: members are gathered, pulled piece by piece or passed over, and the archive goes on."""
+    members, wrong = read(body, cuts)
+    archive, found = Archive(PiecesBody(body, cuts)), 0
+    try:
+        while (member := await archive.next_member()) is not None:
+            held = MemberBody(archive, member.size)
+            match ways[found % len(ways)]:
+                case 0:
+                    await held.gather()
+                    content = b"".join((await held.pull()).chunks)
+                case 1:
+                    content = await _pulled(held)
+                case _:
+                    content = members[found][1] if found < len(members) else b""
+            if found < len(members):
+                assert members[found] == (member, content)
+            found += 1
+        await archive.drop_padding()
+    except GateError as error:
+        assert str(error) == wrong
+        return
+    assert (found, wrong) == (len(members), "")
+
+
+async def _pulled(body: MemberBody) -> bytes:
+    content, is_over = b"", False
+    while not is_over:
+        batch = await body.pull()
+        content, is_over = content + b"".join(batch.chunks), batch.last
+    return content
 
 
 def _written(source: Source, cuts: Sequence[int]) -> None:

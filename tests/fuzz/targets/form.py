@@ -14,8 +14,7 @@ from werkzeug.sansio import multipart as other
 from h2gate.errors import GateError
 from h2gate.front.form import Form
 from h2gate.front.multipart import MAX_HEADER_BYTES, Content, End, Head, Splitter
-from h2gate.upload import Batch
-from tests.fuzz.source import Source, pieces
+from tests.fuzz.source import PiecesBody, Source, pieces
 
 BOUNDARY = b"b"
 Part = tuple[dict[str, str], bytes]
@@ -115,28 +114,13 @@ def _contents_by_werkzeug(body: bytes) -> list[bytes]:
     return found
 
 
-class _Body:
-    """The pieces, one a pull."""
-
-    length: int | None = None
-    trailers: Sequence[tuple[bytes, bytes]] = ()
-
-    def __init__(self, body: bytes, cuts: Sequence[int]) -> None:
-        self._left = list(pieces(body, cuts))
-
-    async def pull(self) -> Batch:
-        assert self._left, "pulled after its end"
-        piece = self._left.pop(0)
-        return Batch([piece], len(piece), not self._left)
-
-
 async def _walked(body: bytes, cuts: Sequence[int]) -> None:
     """By `Form`, with the dispositions read: the same however it is cut."""
     assert await _files(body, cuts) == await _files(body, ())
 
 
 async def _files(body: bytes, cuts: Sequence[int]) -> tuple[list[tuple[str, str, bytes]], object]:
-    form = Form(_Body(body, cuts), f"multipart/form-data; boundary={BOUNDARY.decode()}")
+    form = Form(PiecesBody(body, cuts), f"multipart/form-data; boundary={BOUNDARY.decode()}")
     found: list[tuple[str, str, bytes]] = []
     try:
         while (part := await form.next_part()) is not None:

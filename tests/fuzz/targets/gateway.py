@@ -46,9 +46,16 @@ def running() -> Iterator[Callable[[bytes], None]]:
         with _Thread(settings, certificates, open_storage, create_app) as served:
             leftovers = Leftovers(served)
             target = _Target(served, records)
+            places = _places(folder)
             yield target.run
             target.leave()
             leftovers.expect_none()
+            assert _places(folder) == places, "something was stored outside of the files"
+
+
+def _places(folder: str) -> list[str]:
+    """What is beside the data folder, and beside the files in it."""
+    return sorted(each.name for place in (folder, f"{folder}/data") for each in Path(place).iterdir())
 
 
 class _Kept(logging.Handler):
