@@ -21,7 +21,7 @@ FOLDER = Path(".fuzz")
 MACHINE = "machine"
 UNGUIDED = ("gateway",)
 """What runs in threads: what code it reaches is chance."""
-LATE_SECONDS = 120
+LATE_SECONDS = 300
 _DONE = re.compile(r"^Done (\d+) runs", re.MULTILINE)
 _COVERED = re.compile(r"cov: (\d+) ft: \d+ corp: (\d+)")
 

@@ -103,6 +103,7 @@ class _Target:
             raise
 
     def _run(self, data: bytes) -> None:
+        self._records.clear()
         source = Source(data)
         kind, cuts = source.number(3), source.cuts()
         client = self._client()
@@ -125,7 +126,6 @@ class _Target:
         assert not [each for each in answers.statuses if each >= 499 and each != NOT_IMPLEMENTED], answers
         assert INTERNAL_ERROR not in answers.codes, answers
         logged = [logging.Formatter().format(each) for each in self._records]
-        self._records.clear()
         assert not logged, "\n".join(logged)
 
     def leave(self) -> None:
