@@ -18,8 +18,8 @@ demo: .venv/run.stamp ## start a gateway, send it files and show what arrived
 test: .venv/dev.stamp ## run the tests
 	$(BIN)/python -m pytest $(ARGS)
 
-fuzz: .venv/dev.stamp ## search longer for what breaks
-	H2GATE_LONG=1 $(BIN)/python -m pytest tests/transfer/test_machine.py $(ARGS)
+fuzz: .venv/fuzz.stamp ## search ten minutes for what breaks; ARGS="--seconds 60 form archive" for less
+	$(BIN)/python -m tests.fuzz.run $(ARGS)
 
 check: .venv/dev.stamp ## format, lint and types
 	$(BIN)/ruff format --check .
@@ -46,7 +46,7 @@ lock: .venv/made ## write the locks anew; ARGS=--upgrade takes newer versions
 	@sh requirements/lock.sh $(ARGS)
 
 clean: ## remove .venv, caches and what was built
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist tests/tus/node_modules
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz dist tests/tus/node_modules
 	find h2gate loadtest tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The lock of the tests holds the one of the gateway, and the build backend: no package comes without a hash.
@@ -59,6 +59,11 @@ clean: ## remove .venv, caches and what was built
 .venv/dev.stamp: .venv/run.stamp requirements/dev.txt
 	@echo 'installing the test tools into .venv'
 	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
+
+# Guided by coverage where there is a wheel for that; without one the search goes on all the same.
+.venv/fuzz.stamp: .venv/dev.stamp requirements/fuzz.txt
+	@$(PIP) install --only-binary :all: --require-hashes -r requirements/fuzz.txt || echo 'no atheris: not guided by coverage'
 	@touch $@
 
 # Looked at every time, and made anew only where PYTHON is another version than .venv or where .venv lost its own.

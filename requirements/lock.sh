@@ -1,6 +1,6 @@
 #!/bin/sh
-# Writes run.txt (the gateway and its build backend) and dev.txt (that and the test tools) from pyproject.toml: one lock
-# for every Python and platform, hashes of all files, no registry addresses. Versions stay as they are where they still
+# Writes run.txt (the gateway and its build backend), dev.txt (that and the test tools) and fuzz.txt (what `make fuzz` is
+# better for) from pyproject.toml: one lock for every Python and platform, hashes of all files, no registry addresses. Versions stay as they are where they still
 # fit, unless --upgrade is given. The resolver gets an environment of its own, because the locks cannot hold it.
 set -eu
 
@@ -11,8 +11,9 @@ fi
 
 compile() {
     .venv/lock/bin/uv --quiet pip compile --universal --python-version 3.11 --generate-hashes \
-        --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' "$@" pyproject.toml >/dev/null
+        --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' "$@" >/dev/null
 }
 
-compile --group build --output-file requirements/run.txt "$@"
-compile --group build --group dev --constraints requirements/run.txt --output-file requirements/dev.txt "$@"
+compile --group build --output-file requirements/run.txt "$@" pyproject.toml
+compile --group build --group dev --constraints requirements/run.txt --output-file requirements/dev.txt "$@" pyproject.toml
+compile --group fuzz --output-file requirements/fuzz.txt "$@"

@@ -169,10 +169,9 @@ class TarReader:
         found = {}
         start = stop = 0
         while (start := stop) < len(content):
-            space = content.find(b" ", start, start + 8)
-            digits = content[start : max(space, start)]
-            stop = start + (int(digits) if digits.isdigit() else 0)
-            key, equals, value = content[space + 1 : stop].partition(b"=")
+            digits, _, _ = content[start : start + 8].partition(b" ")
+            stop = start + (int(digits) if digits.isdigit() else 0)  # else it would stay where it is
+            key, equals, value = content[start + len(digits) + 1 : stop].partition(b"=")
             if not equals or not value.endswith(b"\n") or stop > len(content):
                 raise BadBundle("an extended header of the archive is damaged")
             if key.startswith(_SPARSE.encode()):
@@ -195,7 +194,7 @@ def _member(block: bytes, kind: bytes, size: int, records: dict[str, str]) -> Me
         what = "a name that is not UTF-8"
     if kind in b"123456":
         size = 0
-    is_folder = kind == b"5" or (kind in _FILES and name.endswith("/"))
+    is_folder = kind == b"5" or (kind in _FILES and name.endswith("/") and not size)  # with bytes in it, it is a file
     return Member(
         name,
         size,

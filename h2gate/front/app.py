@@ -15,7 +15,7 @@ from quart.asgi import ASGIHTTPConnection
 from werkzeug.exceptions import HTTPException
 
 from h2gate import metrics
-from h2gate.errors import GateError, from_code
+from h2gate.errors import GateError, NotFound, from_code
 from h2gate.front import cors, files, problem, resources, tus
 from h2gate.front.page import page
 from h2gate.front.request import Request
@@ -41,14 +41,30 @@ class GateConnection(ASGIHTTPConnection):
         if serve is not None:
             await _answer(Request(self.scope, receive, send), serve, cast(Gate, self.app).gateway)
             return
+        self.scope = _plain(self.scope)
         quart_request = self._create_request_from_scope(send)
         await self.handle_request(quart_request, send)
 
 
+def _plain(scope: Any) -> Any:
+    """Without what no page asks for and Quart answers with 500: a query that is not UTF-8, a host that can be none."""
+    headers = [(name, value) for name, value in scope["headers"] if name != b"host"]
+    return {**scope, "query_string": b"", "headers": [(b"host", b"h2gate"), *headers]}
+
+
 def _room(raw_path: bytes) -> Serve | None:
-    """`/files` itself is Quart's, which redirects; the other rooms have their roots, with and without a slash."""
-    name, slash, _ = raw_path.removeprefix(b"/").partition(b"/")
+    """`/files` itself is Quart's, which redirects; the other rooms have their roots, with and without a slash.
+
+    A target that does not begin with a slash (RFC 9112 section 3.2) is nowhere: it would be a second name for a file.
+    """
+    if not raw_path.startswith(b"/"):
+        return _nowhere
+    name, slash, _ = raw_path[1:].partition(b"/")
     return _ROOMS.get(name) if slash or name != b"files" else None
+
+
+async def _nowhere(request: Request, gateway: Gateway) -> None:
+    raise NotFound("the target is not a path")
 
 
 async def _answer(request: Request, serve: Serve, gateway: Gateway) -> None:

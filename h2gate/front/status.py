@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 
-from h2gate.errors import PeerGone
 from h2gate.fields import digest_field, preferred_wait, timestamp
 from h2gate.front.interop import upload_url
 from h2gate.front.request import Request, file_path, file_url
@@ -40,13 +39,13 @@ async def tell(request: Request, gateway: Gateway, upload_id: str) -> None:
 
 
 async def _settled(request: Request, gateway: Gateway, upload_id: str, seconds: int) -> Resumable:
-    """Nobody waits on for a peer that has left."""
+    """Nobody waits on for a peer that has left; one that only sends no more may still read how it is."""
     settled = asyncio.create_task(gateway.resumables.settled(upload_id, seconds))
     left = asyncio.create_task(request.left())
     try:
         await asyncio.wait([settled, left], return_when=asyncio.FIRST_COMPLETED)
         if not settled.done():
-            raise PeerGone
+            return await gateway.resumables.look(upload_id)
         return settled.result()
     finally:
         settled.cancel()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeAlias
@@ -22,6 +23,8 @@ from h2gate.wire.engine import Header
 Message: TypeAlias = dict[str, Any]
 App: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 """An ASGI application: scope, receive, send."""
+
+_ABSOLUTE = re.compile(rb"https?://[^/?]*", re.IGNORECASE)
 
 log = logging.getLogger("h2gate.server")
 
@@ -285,10 +288,11 @@ def _lowered(headers: Sequence[tuple[bytes, bytes]]) -> list[Header]:
 
 def _origin_form(target: bytes) -> bytes:
     """A target in absolute form (RFC 9112 section 3.2.2) without scheme and authority; any other as it is."""
-    if not target.lower().startswith((b"http://", b"https://")):
+    absolute = _ABSOLUTE.match(target)
+    if absolute is None:
         return target
-    _, slash, path = target.partition(b"//")[2].partition(b"/")
-    return slash + path or b"/"
+    rest = target[absolute.end() :]
+    return rest if rest.startswith(b"/") else b"/" + rest
 
 
 def scope_of(

@@ -10,6 +10,7 @@ What h2 does otherwise than RFC 9113 asks, and its public API cannot mend (names
 - stream_over_the_limit_ends_connection: REFUSED_STREAM in section 5.1.2, GOAWAY here;
 - reset_of_idle_stream_is_ignored: a connection error in section 6.4;
 - late_frames_are_answered_each: DATA after our reset is answered by one more RST_STREAM every time;
+- late_informational_ends_connection: after our reset a 1xx may be under way (section 5.4.2), GOAWAY here;
 - first_frame_may_be_any: SETTINGS in section 3.4;
 - settings_acknowledgement_with_payload_has_another_code: FRAME_SIZE_ERROR in section 6.5, PROTOCOL_ERROR here;
 - reserved_bit_of_increment_ends_connection: ignored in section 6.9;
@@ -242,6 +243,8 @@ class ReferenceEngine:
                 events.append(Pong(event.ping_data))
 
     def _request(self, event: h2_events.RequestReceived, events: list[Event]) -> None:
+        if not self._server:
+            raise ProtocolError("a server opens no streams but by PUSH_PROMISE")  # RFC 9113 section 5.1.1; h2 takes it
         if self._left:
             self._forget(event.stream_id)
             return
@@ -390,16 +393,16 @@ class ReferenceEngine:
 
     def ping(self, data: bytes) -> None:
         _demand(len(data) == 8, "a PING carries 8 bytes")
-        if not self._failed:
+        if not (self._failed or self.done):
             self._h2.ping(data)
             self._pull()
 
     def shutdown_notice(self) -> None:
-        if self._server and not self._failed:
+        if self._server and not (self._failed or self.done):
             self._out += _goaway_frame(MAX_WINDOW, ErrorCode.NO_ERROR)
 
     def goaway(self, code: int = ErrorCode.NO_ERROR) -> None:
-        if not self._failed:
+        if not (self._failed or self.done):
             self._left = True
             self._out += _goaway_frame(self._last_stream_id, code)
 

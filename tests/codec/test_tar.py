@@ -195,6 +195,19 @@ def test_global_record_is_of_all_that_follow_unless_theirs_says_other() -> None:
     assert (first.member.modified_ns, second.member.modified_ns) == (100 * 10**9, 7 * 10**9)
 
 
+@pytest.mark.parametrize(
+    "record", [b"6 a=b\nnothing", b"6 a=b\n12345678 a=b\n", b"6 a=b\n0 a=b\n", b" a=b\n", b"x a=b\n"]
+)
+def test_record_that_does_not_say_its_length_is_refused(record: bytes) -> None:
+    with pytest.raises(BadBundle, match="damaged"):
+        read(pax(record) + archive_of(("a", b"1")))
+
+
+def test_name_that_ends_in_a_slash_is_a_file_when_there_is_something_in_it() -> None:
+    found = read(tar.header("d/", 0, 0) + tar.header("a/", 1, 0) + b"1" + tar.padding(1) + tar.END)
+    assert [(each.member.name, each.member.kind) for each in found] == [("d/", "folder"), ("a/", "file")]
+
+
 def test_size_may_be_in_base_256_and_beyond_8_gib() -> None:
     large = info("a", size=2**40).tobuf(tarfile.GNU_FORMAT)
     (event,) = TarReader().feed(large)

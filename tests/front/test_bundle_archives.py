@@ -102,6 +102,7 @@ HOSTILE = {
     "not UTF-8": (raw_name(b"odd\xff"), "bad_path"),
     "a line end": (raw_name(b"odd\n"), "bad_path"),
     "a delete": (raw_name(b"odd\x7f"), "bad_path"),
+    "a slash at the end of a file's name": (tar.header("full/", 3, 0) + b"123" + tar.padding(3), "bad_path"),
     "a backslash": (raw_name(b"..\\odd"), "bad_path"),
     "a hard link": (odd(tarfile.LNKTYPE), "bad_path"),
     "a symbolic link": (odd(tarfile.SYMTYPE), "bad_path"),

@@ -138,6 +138,25 @@ def test_raw_bytes_beyond_ascii_in_the_target_are_no_server_error(
     assert answer.startswith(b"HTTP/1.1 400 ")
 
 
+@pytest.mark.parametrize("target", ["files/a", "http://gate?x/files/a", "https://gate.example?/files/a", "x/files/a"])
+def test_target_that_only_looks_like_the_path_of_a_file_is_none(
+    gateway: Served, raw: Callable[..., bytes], target: str
+) -> None:
+    answer = raw(f"PUT {target} HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\nconnection: close\r\n\r\nx".encode())
+    assert answer.split()[1] in (b"404", b"405"), answer
+    assert not gateway.path("a").exists()
+    assert not gateway.path("files/a").exists()
+
+
+@pytest.mark.parametrize("target", [b"?x", b"x://[", b"/no?\xbc", b"/no?%bc", b"/\xff?y", b"*", b"//[", b"/no#["])
+@pytest.mark.parametrize("host", [b"x", b"\xff.\xff", b"[", b"a..b", b"x" * 300, b"x:y", b""])
+def test_target_or_host_that_quart_would_fail_at_is_not_found(
+    raw: Callable[..., bytes], target: bytes, host: bytes
+) -> None:
+    answer = raw(b"GET %b HTTP/1.1\r\nhost: %b\r\nconnection: close\r\n\r\n" % (target, host))
+    assert answer.split()[1] == (b"404" if target.isascii() else b"400"), answer
+
+
 def test_path_outside_of_the_files_is_not_found_whatever_its_bytes(http: httpx.Client) -> None:
     for target in (b"/%ff", b"/filesystem", b"/FILES/a", b"/x/../files/a", b"/%66iles/a"):
         found = http.request("GET", "/", extensions={"target": target})

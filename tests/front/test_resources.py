@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
@@ -220,3 +221,14 @@ def test_nobody_waits_on_for_a_peer_that_has_left(http: httpx.Client, gateway: S
                 other.reset(stream)
                 assert other.get("/healthz").status == 200
     before.expect_none()
+
+
+def test_who_waits_and_sends_no_more_is_told_how_it_is(http: httpx.Client, gateway: Served, place: str) -> None:
+    url = begin(http, f"{place}/a").headers["location"]
+    with socket.create_connection(("127.0.0.1", gateway.plain_port), timeout=20) as sock:
+        sock.sendall(f"GET {url} HTTP/1.1\r\nhost: x\r\nprefer: wait=300\r\n\r\n".encode())
+        sock.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: sock.recv(65536), b""))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert json.loads(body)["state"] == "receiving"

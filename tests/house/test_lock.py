@@ -42,6 +42,14 @@ def test_lock_holds_a_fitting_version_of_every_dependency(lock: str, python: str
 
 
 @pytest.mark.parametrize("python", PYTHONS)
+def test_what_fuzzing_is_better_for_is_locked_too(python: str) -> None:
+    (line,) = GROUPS["fuzz"]
+    (version,) = re.findall(r"^atheris==(\S+)", (ROOT / "requirements/fuzz.txt").read_text(), re.MULTILINE)
+    assert version in Requirement(line).specifier
+    assert pins("fuzz.txt", python).keys() <= {"atheris"}
+
+
+@pytest.mark.parametrize("python", PYTHONS)
 def test_tests_run_with_the_versions_the_gateway_runs_with(python: str) -> None:
     assert pins("run.txt", python).items() <= pins("dev.txt", python).items()
 

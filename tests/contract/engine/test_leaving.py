@@ -210,3 +210,16 @@ def test_calls_after_a_graceful_end_do_nothing(pair: Pair, put: Fields, ok: Fiel
     assert pair.server.receive(memoryview(RstStreamFrame(1, error_code=8).serialize())) == []
     pair.server.data_to_send()
     assert pair.server.done
+
+
+@pytest.mark.parametrize("role", Role)
+def test_nothing_is_written_once_it_is_done_whatever_is_called(raw: Callable[..., RawPeer], role: Role) -> None:
+    peer = raw(role)
+    peer.engine.goaway()
+    assert [type(frame) for frame in peer.frames()] == [GoAwayFrame]
+    assert peer.engine.done
+    peer.engine.ping(b"8 bytes.")
+    peer.engine.shutdown_notice()
+    peer.engine.goaway()
+    assert peer.frames() == []
+    assert peer.engine.done

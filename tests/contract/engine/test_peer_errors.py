@@ -144,6 +144,29 @@ def test_data_after_our_reset_is_not_answered(raw: Callable[..., RawPeer], put: 
     assert peer.frames() == []
 
 
+@pytest.mark.reference_miss("late_informational_ends_connection")
+def test_informational_after_our_reset_is_dropped(raw: Callable[..., RawPeer], put: Fields) -> None:
+    peer = raw(Role.CLIENT)
+    first, second = (peer.engine.request(put, end_stream=False) for _ in range(2))
+    peer.engine.reset(first, ErrorCode.CANCEL)
+    peer.frames()
+    peer.feed(peer.headers(first, ((b":status", b"103"),)))
+    peer.feed(peer.headers(second, ((b":status", b"201"),), end_stream=True))
+    assert peer.side.of(Headers) == [Headers(second, ((b":status", b"201"),), True)]
+
+
+@pytest.mark.parametrize("stream_id", [2, 7])
+def test_stream_that_a_server_opens_ends_the_connection(
+    raw: Callable[..., RawPeer], put: Fields, stream_id: int
+) -> None:
+    peer = raw(Role.CLIENT)
+    peer.engine.request(put, end_stream=True)
+    peer.frames()
+    assert peer.feed(peer.headers(stream_id, put)) == []
+    assert [frame.error_code for frame in peer.frames() if isinstance(frame, GoAwayFrame)] == [ErrorCode.PROTOCOL_ERROR]
+    assert peer.engine.done
+
+
 def test_stream_window_overflow_is_a_flow_control_error(raw: Callable[..., RawPeer], put: Fields) -> None:
     """Of the stream in the RFC; nghttp2 ends the connection, so that nobody can make it reset stream after stream."""
     peer = raw()
