@@ -42,6 +42,13 @@ bench-wan: .venv/dev.stamp ## load test: a path with delay
 bench-client: .venv/dev.stamp ## load test: h2gate put beside curl, rclone and tar
 	$(BIN)/python -m loadtest.run files $(ARGS)
 
+bench-crowd: .venv/dev.stamp ## load test: who gets how much, and how long small requests wait, when many send
+	$(BIN)/python -m loadtest.run shares $(ARGS)
+	$(BIN)/python -m loadtest.run health $(ARGS)
+
+soak: .venv/dev.stamp ## twenty minutes of mixed load with cuts, resets and kills; nothing may be left of it
+	$(BIN)/python -m loadtest.run soak $(ARGS)
+
 lock: .venv/made ## write the locks anew; ARGS=--upgrade takes newer versions
 	@sh requirements/lock.sh $(ARGS)
 
@@ -72,4 +79,4 @@ clean: ## remove .venv, caches and what was built
 
 FORCE:
 
-.PHONY: help demo test fuzz check format bench bench-small bench-wan bench-client lock clean FORCE
+.PHONY: help demo test fuzz check format bench bench-small bench-wan bench-client bench-crowd soak lock clean FORCE

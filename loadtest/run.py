@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ import click
 
 from h2gate.config import KIB, MIB, parse_bytes
 from h2gate.errors import ConfigError
-from loadtest import clients, crowds, peers, report, rounds, workloads
+from loadtest import clients, crowds, peers, report, rounds, soak, workloads
 from loadtest.rounds import Candidate
 from loadtest.senders import make_folder
 from loadtest.wan import Link, LinkUnavailable
@@ -266,6 +267,32 @@ def health(uploads: int, seconds: float, connections: bool, **asked: Any) -> Non
         pace = crowd.sent_bytes() / MIB / (seconds + 3)
         waits = f"median {found.median * 1000:.1f}, p99 {found.p99 * 1000:.1f}, most {found.most * 1000:.1f} ms"
         click.echo(f"{found.count} requests beside {uploads} uploads ({pace:.0f} MiB/s): {waits}")
+
+
+@main.command("soak")
+@click.option("--load-minutes", type=float, default=20.0, show_default=True, help="How long, pauses included.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Of what is done when.")
+@shared
+def soak_(load_minutes: float, seed: int, **asked: Any) -> None:
+    """Mixed load with cuts, resets and killed clients; what is held in the end is what was held at minute 2."""
+    run = Asked(**asked)
+    with run.workplace() as (place, stack):
+        certificates = peers.make_certificates(place)
+        options = ("--upload-seconds", "60", "--upkeep-seconds", "10")
+        (place / "gateway").mkdir()
+        gateway = stack.enter_context(peers.h2gate(place / "gateway", certificates, options=options))
+        load = soak.Soak(gateway, place, seed)
+        began = time.monotonic()
+        pauses: list[soak.Held] = []
+        while time.monotonic() - began < load_minutes * 60 - soak.LOAD_SECONDS or not pauses:
+            load.load(soak.LOAD_SECONDS)
+            pauses.append(load.held(began))
+            click.echo(str(pauses[-1]))
+        click.echo(", ".join(f"{count} {name}" for name, count in sorted(load.counts.items())))
+        first = next((each for each in pauses if each.minute >= 2), pauses[-1])
+        if found := soak.differences(first, pauses[-1], 0.05):
+            raise click.ClickException(f"not as at minute {first.minute}: {'; '.join(found)}")
+        click.echo(f"as at minute {first.minute}, within 5 %")
 
 
 if __name__ == "__main__":

@@ -265,8 +265,10 @@ class Stream(Exchange):
         if self._share is not None:
             self._share.leave()
             self._share = None
-        if self._uncredited:
-            self._credit()
+        self._host.engine.credit(
+            self.id, self._uncredited
+        )  # to the connection: the stream's window is nobody's any more
+        self._uncredited = 0
         self._host.forget(self)
         self._release_if_done()
 

@@ -92,6 +92,7 @@ class Worker:
         gauge("memory_budget_bytes", "Memory that peers may make the gateway use", lambda: self.budget.n_bytes)
         gauge("memory_held_bytes", "What they have taken of it", lambda: self.budget.n_bytes - self.budget.left)
         gauge("connections", "Connections, those included that are at their handshake", lambda: len(self.visits))
+        gauge("tasks", "asyncio tasks", lambda: len(asyncio.all_tasks(self.loop)))
         gauge("streams", "HTTP/2 requests at work", lambda: sum(len(each.streams) for each in self.connections))
 
     def engine(self) -> Engine:
