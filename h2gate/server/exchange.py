@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeAlias
@@ -281,10 +282,18 @@ def _lowered(headers: Sequence[tuple[bytes, bytes]]) -> list[Header]:
 
 def _origin_form(target: bytes) -> bytes:
     """A target in absolute form (RFC 9112 section 3.2.2) without scheme and authority; any other as it is."""
-    if not target.lower().startswith((b"http://", b"https://")):
+    authority = authority_of(target)
+    if authority is None:
         return target
-    _, slash, path = target.partition(b"//")[2].partition(b"/")
-    return slash + path or b"/"
+    rest = target.partition(b"//")[2][len(authority) :]
+    return rest if rest.startswith(b"/") else b"/" + rest
+
+
+def authority_of(target: bytes) -> bytes | None:
+    """Of a target in absolute form; None for any other."""
+    if not target.lower().startswith((b"http://", b"https://")):
+        return None
+    return re.split(rb"[/?#]", target.partition(b"//")[2], maxsplit=1)[0]
 
 
 def scope_of(

@@ -30,6 +30,7 @@ from h2gate.server.connection import Connection
 from h2gate.server.doorway import Doorway
 from h2gate.server.exchange import App
 from h2gate.server.http1 import Http1Server
+from h2gate.server.inlet import Inlet
 from h2gate.server.listener import Listener, Visit
 from h2gate.wire.engine import Engine, EngineSettings, Header, Role
 from h2gate.wire.frame_limits import FrameLimits
@@ -79,7 +80,7 @@ class Worker:
         self.wrapped_app = ASGIWrapper(app)
         self.lifespan_state: dict[str, Any] = {}
         self._make_engine = ENGINES[settings.engine]
-        self._http1: set[asyncio.Task[None]] = set()
+        self._http1: dict[asyncio.Task[None], Http1Server] = {}
         self._date = (0, (b"date", b""))
         self._less = asyncio.Event()
         self._describe()
@@ -106,11 +107,12 @@ class Worker:
         )
         return self._make_engine(Role.SERVER, promised)
 
-    def serve_http1(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, visit: Visit) -> None:
+    def serve_http1(self, inlet: Inlet, visit: Visit) -> None:
         """Hand a connection to Hypercorn."""
-        task = self.loop.create_task(Http1Server(self, reader, writer, visit.caller).run())
-        self._http1.add(task)
-        task.add_done_callback(self._http1.discard)
+        server = Http1Server(self, inlet, visit.caller)
+        task = self.loop.create_task(server.run())
+        self._http1[task] = server
+        task.add_done_callback(self._http1.pop)
         task.add_done_callback(lambda _: visit.leave())
 
     async def room(self) -> None:
@@ -118,7 +120,10 @@ class Worker:
         while len(self.visits) >= self.settings.max_connections or self.budget.left < MIN_LEFT_BYTES:
             limit = "memory" if self.budget.left < MIN_LEFT_BYTES else "max_connections"
             self.metrics.limit_hit(limit, "all together", "accepting pauses")
-            idle = [each for each in self.connections if not each.streams]
+            idle: list[Connection | Http1Server] = [
+                *(each for each in self.connections if not each.streams),
+                *(each for each in self._http1.values() if each.is_idle),
+            ]
             if idle:
                 min(idle, key=lambda each: each.idle_since).leave_idle()
             self._less.clear()
@@ -173,6 +178,8 @@ class Worker:
             doorway.close()
         for connection in list(self.connections):
             connection.drain()
+        for server in self._http1.values():
+            server.leave_idle()
         if late := await self._ended(self.settings.grace_seconds):
             log.warning("the grace time is over; cutting %d connections", late)
             await self._cut()
@@ -204,7 +211,6 @@ class Worker:
 def _config(settings: Settings) -> Config:
     config = Config()
     config.include_server_header = False
-    config.keep_alive_timeout = settings.idle_seconds
     config.keep_alive_max_requests = _FOREVER
     config.graceful_timeout = settings.grace_seconds
     return config
