@@ -218,7 +218,7 @@ class Http1Server(TCPServer):
     async def _read_requests(self) -> None:
         protocol = self._protocol
         while not protocol.refused and (data := await self.reader.read(self._inlet.step_bytes)):
-            if self.is_idle:
+            if self._phase is not _Phase.BUSY:
                 self._enter(_Phase.HEADER)
             await protocol.handle(RawData(data))
             if self._phase is _Phase.IDLE and protocol.connection.trailing_data[0]:
@@ -255,8 +255,8 @@ class Http1Server(TCPServer):
 
     @property
     def is_idle(self) -> bool:
-        """No request was begun, or the last one is over."""
-        return self._phase in (_Phase.SILENT, _Phase.IDLE)
+        """The last request is over."""
+        return self._phase is _Phase.IDLE
 
     def _enter(self, phase: _Phase) -> None:
         settings, before = self._worker.settings, self._phase
@@ -264,7 +264,7 @@ class Http1Server(TCPServer):
         match phase:
             case _Phase.BUSY:
                 self._wait_for(None)
-            case _Phase.HEADER if before is not _Phase.SILENT:  # that is counted from the accept
+            case _Phase.HEADER if before is _Phase.IDLE:  # that of the first is counted from the accept
                 self._wait_for(settings.header_seconds)
             case _Phase.IDLE:
                 self.idle_since = self.loop.time()
@@ -275,8 +275,8 @@ class Http1Server(TCPServer):
             self._patience.reschedule(None if seconds is None else self.loop.time() + seconds)
 
     def leave_idle(self) -> None:
-        """Close the connection, if no request is at work on it."""
-        if self.is_idle:
+        """Close the connection, if no request was begun on it, or none after the last."""
+        if self._phase in (_Phase.SILENT, _Phase.IDLE):
             self._is_leaving = True
             self._wait_for(0)
 

@@ -44,8 +44,11 @@ class Parser(h11.Connection):
 
     def receive_data(self, data: bytes) -> None:
         """See h11. All that came before has been looked at by now, so it is known how much of it was body."""
-        self._counts.earn("overhead", self._body_bytes)
-        self._counts.count("overhead", self._raw_bytes - self._body_bytes)
+        overhead = self._raw_bytes - 2 * self._body_bytes  # as many bytes as the body has are fair
+        if overhead > 0:
+            self._counts.count("overhead", overhead)
+        else:
+            self._counts.earn("overhead", -overhead)
         self._raw_bytes, self._body_bytes = len(data), 0
         super().receive_data(data)
 
