@@ -21,10 +21,17 @@ test: .venv/dev.stamp ## run the tests
 fuzz: .venv/dev.stamp ## search longer for what breaks
 	H2GATE_LONG=1 $(BIN)/python -m pytest tests/transfer/test_machine.py $(ARGS)
 
-check: .venv/dev.stamp ## format, lint and types
+check: .venv/dev.stamp ## format, lint, types, and what is known of the locked packages
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	@$(BIN)/python requirements/audit.py
+
+audit: .venv/dev.stamp ## ask whether a locked package is known to be vulnerable
+	@$(BIN)/python requirements/audit.py
+
+build: .venv/dev.stamp ## make the sdist, the wheel and the bill of materials in dist/
+	@$(BIN)/python requirements/bill.py dist
 
 format: .venv/dev.stamp ## rewrite the sources as `check` wants them
 	$(BIN)/ruff format .
@@ -67,4 +74,4 @@ clean: ## remove .venv, caches and what was built
 
 FORCE:
 
-.PHONY: help demo test fuzz check format bench bench-small bench-wan bench-client lock clean FORCE
+.PHONY: help demo test fuzz check audit build format bench bench-small bench-wan bench-client lock clean FORCE
