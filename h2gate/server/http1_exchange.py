@@ -20,7 +20,7 @@ from h2gate.server.stream import ANSWER_BYTES, HEADER_COST, STREAM_BYTES
 from h2gate.wire.engine import Header
 
 if TYPE_CHECKING:
-    from h2gate.server.http1 import Http1Protocol
+    from h2gate.server.http1_protocol import Http1Protocol
 
 INBOX_BYTES = 1 << 20
 """What a body has here at most, what the application has pulled of it and not yet stored included."""

@@ -1,4 +1,4 @@
-"""What `server/http1.py` and `server/worker.py` rely on in Hypercorn and does not promise: fails when it changes.
+"""What `server/http1*.py` and `server/worker.py` rely on in Hypercorn and does not promise: fails when it changes.
 
 Then read the new release's `asyncio/tcp_server.py` and `protocol/h11.py` beside ours, and change both or only this.
 """
