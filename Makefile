@@ -21,10 +21,17 @@ test: .venv/dev.stamp ## run the tests
 fuzz: .venv/fuzz.stamp ## search ten minutes for what breaks; ARGS="--seconds 60 form archive" for less
 	$(BIN)/python -m tests.fuzz.run $(ARGS)
 
-check: .venv/dev.stamp ## format, lint and types
+check: .venv/dev.stamp ## format, lint, types, and what is known of the locked packages
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	@$(BIN)/python requirements/audit.py
+
+audit: .venv/dev.stamp ## ask whether a locked package is known to be vulnerable
+	@$(BIN)/python requirements/audit.py
+
+build: .venv/dev.stamp ## make the sdist, the wheel and the bill of materials in dist/
+	@$(BIN)/python requirements/bill.py dist
 
 format: .venv/dev.stamp ## rewrite the sources as `check` wants them
 	$(BIN)/ruff format .
@@ -79,4 +86,4 @@ clean: ## remove .venv, caches and what was built
 
 FORCE:
 
-.PHONY: help demo test fuzz check format bench bench-small bench-wan bench-client bench-crowd soak lock clean FORCE
+.PHONY: help demo test fuzz check audit build format bench bench-small bench-wan bench-client bench-crowd soak lock clean FORCE

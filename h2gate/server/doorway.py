@@ -6,13 +6,13 @@ import asyncio
 from typing import TYPE_CHECKING, cast
 
 from h2gate.server.connection import Connection
+from h2gate.server.inlet import STEP_BYTES, Inlet
 
 if TYPE_CHECKING:
     from h2gate.server.listener import Visit
     from h2gate.server.worker import Worker
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-READER_BYTES = 256 << 10
 
 
 class Doorway(asyncio.BufferedProtocol):
@@ -30,14 +30,14 @@ class Doorway(asyncio.BufferedProtocol):
         tls = transport.get_extra_info("ssl_object")
         if tls is None:
             self._worker.doorways.add(self)
-            self._timer = self._worker.loop.call_later(self._worker.settings.idle_seconds, self.close)
+            self._timer = self._worker.loop.call_later(self._worker.settings.header_seconds, self._late)
         elif tls.selected_alpn_protocol() == "h2":
             self._to_http2()
         else:
             self._to_http1()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._worker.buffer
+        return self._worker.buffer[:STEP_BYTES]
 
     def buffer_updated(self, nbytes: int) -> None:
         self._first += bytes(self._worker.buffer[:nbytes])
@@ -57,6 +57,11 @@ class Doorway(asyncio.BufferedProtocol):
         """Nothing was asked yet, and nothing will be."""
         self._transport.close()
 
+    def _late(self) -> None:
+        what = "nothing, or too little to tell the HTTP version by"
+        self._worker.metrics.limit_hit("header_seconds", self._visit.caller.address, what)
+        self.close()
+
     def _leave(self) -> None:
         self._worker.doorways.discard(self)
         if self._timer is not None:
@@ -69,13 +74,11 @@ class Doorway(asyncio.BufferedProtocol):
             connection.received(memoryview(self._first))
 
     def _to_http1(self) -> None:
-        reader = asyncio.StreamReader(limit=READER_BYTES, loop=self._worker.loop)
-        protocol = asyncio.StreamReaderProtocol(reader, loop=self._worker.loop)
-        self._hand_over(protocol)
+        inlet = Inlet(self._worker.buffer, self._worker.loop)
+        self._hand_over(inlet)
         if self._first:
-            reader.feed_data(self._first)
-        writer = asyncio.StreamWriter(self._transport, protocol, reader, self._worker.loop)
-        self._worker.serve_http1(reader, writer, self._visit)
+            inlet.reader.feed_data(self._first)
+        self._worker.serve_http1(inlet, self._visit)
 
     def _hand_over(self, protocol: asyncio.BaseProtocol) -> None:
         self._leave()

@@ -24,7 +24,6 @@ Message: TypeAlias = dict[str, Any]
 App: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 """An ASGI application: scope, receive, send."""
 
-_ABSOLUTE = re.compile(rb"https?://[^/?]*", re.IGNORECASE)
 
 log = logging.getLogger("h2gate.server")
 
@@ -288,11 +287,18 @@ def _lowered(headers: Sequence[tuple[bytes, bytes]]) -> list[Header]:
 
 def _origin_form(target: bytes) -> bytes:
     """A target in absolute form (RFC 9112 section 3.2.2) without scheme and authority; any other as it is."""
-    absolute = _ABSOLUTE.match(target)
-    if absolute is None:
+    authority = authority_of(target)
+    if authority is None:
         return target
-    rest = target[absolute.end() :]
+    rest = target.partition(b"//")[2][len(authority) :]
     return rest if rest.startswith(b"/") else b"/" + rest
+
+
+def authority_of(target: bytes) -> bytes | None:
+    """Of a target in absolute form; None for any other."""
+    if not target.lower().startswith((b"http://", b"https://")):
+        return None
+    return re.split(rb"[/?#]", target.partition(b"//")[2], maxsplit=1)[0]
 
 
 def scope_of(

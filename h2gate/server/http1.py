@@ -1,4 +1,4 @@
-"""HTTP/1.1 by Hypercorn (h11), with our `Exchange` in the place of its stream.
+"""HTTP/1.1 by Hypercorn (h11), with our `Exchange` in the place of its stream, and a bound for every wait.
 
 So the body is pulled here too, 100-continue is sent when the application wants the body, trailers and 1xx pass, and
 an early answer is read before the connection closes. `tests/server/test_hypercorn.py` watches what we rely on.
@@ -7,227 +7,79 @@ an early answer is read before the connection closes. `tests/server/test_hyperco
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from enum import Enum
+from typing import TYPE_CHECKING
 
-import h11
 from hypercorn.asyncio.task_group import TaskGroup
 from hypercorn.asyncio.tcp_server import TCPServer
-from hypercorn.events import Closed, Event, RawData
-from hypercorn.protocol.events import Body, EndBody, Response, StreamClosed
-from hypercorn.protocol.events import Event as StreamEvent
-from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
+from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
-from h2gate.errors import PeerGone
-from h2gate.server.exchange import App, Exchange, Message, scope_of
-from h2gate.wire.engine import Header
+from h2gate.server.http1_parser import Parser, Refusal
+from h2gate.server.http1_protocol import Http1Protocol
+from h2gate.server.inlet import STEP_BYTES, Inlet
+from h2gate.server.pace import Pace
 
 if TYPE_CHECKING:
     from h2gate.server.callers import Caller
     from h2gate.server.worker import Worker
 
-READ_BYTES = 256 << 10
-INBOX_BYTES = 1 << 20
-_FAIR_BYTES = 256 << 10
-_TICK_SECONDS = 0.02
-_PULSE_SECONDS = 1.0
+READ_BYTES = 128 << 10
+"""Read at once for a large body."""
+READER_BYTES = 3 * READ_BYTES
+"""What that costs: a read that the reader keeps, one that the parser keeps, one that waits for the inbox."""
+WRITE_BYTES = 64 << 10
+"""Of answers, what may wait for the peer to read before their applications wait as well."""
 _CLOSE_SECONDS = 5.0
 
 
-class _Parser(h11.Connection):
-    """Keeps the trailers, and leaves it to the application to ask for the body."""
+class _Phase(Enum):
+    """What is waited for."""
 
-    trailers: list[Header]
-
-    def next_event(self) -> Any:
-        event = super().next_event()
-        if isinstance(event, h11.EndOfMessage):
-            self.trailers = [(bytes(name), bytes(value)) for name, value in event.headers]
-        return event
-
-    @property
-    def they_are_waiting_for_100_continue(self) -> bool:
-        return False
-
-
-class Http1Protocol(H11Protocol):
-    """Hypercorn's, without upgrades (no WebSocket, no h2c: prior knowledge is seen at the door)."""
-
-    worker: Worker
-    cut: Callable[[], None]
-    """Abort the connection."""
-    caller: Caller
-
-    def limited(self, limit: str, what: str) -> None:
-        """The peer ran into a limit."""
-        self.worker.metrics.limit_hit(limit, self.caller.address, what)
-
-    async def input_ended(self) -> None:
-        """The peer sends no more; one that has sent a whole request may still read the answer."""
-        if isinstance(self.stream, Http1Exchange) and self.stream.request_ended:
-            self.stream.hung_up()
-        else:
-            await self.handle(Closed())
-
-    async def _check_protocol(self, event: h11.Request) -> None:
-        return
-
-    async def _create_stream(self, request: h11.Request) -> None:
-        exchange = Http1Exchange(self, request)
-        self.stream = exchange  # type: ignore[assignment]
-        scope = scope_of(
-            exchange,
-            version=request.http_version.decode(),
-            scheme="https" if self.ssl else "http",
-            headers=list(request.headers),
-            client=self.client,
-            server=self.server,
-        )
-        self.task_group.spawn(exchange.run, self.worker.app, scope)
-
-
-class Http1Exchange(Exchange):
-    """One request on an HTTP/1.1 connection."""
-
-    def __init__(self, protocol: Http1Protocol, request: h11.Request) -> None:
-        settings = protocol.worker.settings
-        headers = list(request.headers)
-        super().__init__(request.method.decode("ascii"), request.target, headers, settings, protocol.limited)
-        self._protocol = protocol
-        self._settings = settings
-        self._knows_1xx = request.http_version != b"1.0"
-        self._room = asyncio.Event()
-        self._drained_bytes = 0
-        self._tick: asyncio.TimerHandle | None = None
-        self._watcher: asyncio.TimerHandle
-
-    async def handle(self, event: StreamEvent) -> None:
-        """What Hypercorn's protocol tells its stream. Returns when there is room for more: that paces the sender."""
-        if isinstance(event, Body):
-            self.arrived(bytes(event.data))
-            while (self._inbox_bytes >= INBOX_BYTES or self._is_drained()) and not self.peer_gone:
-                self._room.clear()
-                await self._room.wait()
-        elif isinstance(event, EndBody):
-            self.ended(self._protocol.connection.trailers)  # type: ignore[union-attr]
-            self._room.set()
-        elif isinstance(event, StreamClosed) and not (self.answered and self.request_ended):
-            self.gone()
-            self._room.set()
-
-    async def run(self, app: App, scope: Message) -> None:
-        self._watch()
-        try:
-            await super().run(app, scope)
-        finally:
-            self._watcher.cancel()
-        if not (self.request_ended or self.peer_gone):
-            await self._drain()
-        if self._is_drained() and not self.request_ended:
-            self._protocol.cut()  # with TLS, a close would go on reading
-            await self.handle(StreamClosed(stream_id=STREAM_ID))
-        elif self.peer_hung_up:
-            await self._protocol.send(Closed())
-        elif not self.peer_gone:
-            await self._protocol.stream_send(StreamClosed(stream_id=STREAM_ID))
-
-    def _watch(self, before: float = 0.0) -> None:
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        if before:
-            self.check_progress(now - before)
-        seconds = min(_PULSE_SECONDS, self._protocol.worker.shortest_seconds / 4)
-        self._watcher = loop.call_later(seconds, self._watch, now)
-
-    def _is_drained(self) -> bool:
-        return self.answered and self._drained_bytes > self._settings.drain_bytes
-
-    async def _drain(self) -> None:
-        """Let the sender see the answer: closing at once would reset the connection under it. When `drain_bytes` are
-        dropped nothing more is read, which makes a sender look that never stopped to."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._settings.drain_seconds):
-                while not (self.request_ended or self.peer_gone):
-                    self._room.clear()
-                    await self._room.wait()
-
-    def _fair_bytes(self) -> int:
-        return _FAIR_BYTES
-
-    def _consumed(self, n_bytes: int) -> None:
-        self._room.set()
-
-    def _dropped(self, n_bytes: int) -> None:
-        self._drained_bytes += n_bytes
-        self._room.set()
-
-    def _wake_later(self) -> None:
-        if self._tick is None:
-            self._tick = asyncio.get_running_loop().call_later(_TICK_SECONDS, self._on_tick)
-
-    def _on_tick(self) -> None:
-        self._tick = None
-        if self._inbox_bytes:
-            self.wake()
-
-    async def _inform(self, status: int, headers: list[Header]) -> None:
-        if self._knows_1xx:
-            await self._protocol.stream_send(Response(stream_id=STREAM_ID, headers=headers, status_code=status))
-
-    async def _respond(self, status: int, headers: list[Header], data: bytes, *, last: bool) -> None:
-        if self._protocol.context.terminated.is_set():
-            headers.append((b"connection", b"close"))
-        await self._protocol.stream_send(Response(stream_id=STREAM_ID, headers=headers, status_code=status))
-        await self._continue(data, last=last)
-
-    async def _continue(self, data: bytes, *, last: bool) -> None:
-        if self.peer_gone:
-            raise PeerGone
-        if data:
-            await self._protocol.stream_send(Body(stream_id=STREAM_ID, data=data))
-        if last:
-            await self._protocol.stream_send(EndBody(stream_id=STREAM_ID))
-
-    def _abort(self) -> None:
-        self._protocol.cut()
-
-    def _break_off(self) -> None:
-        self._protocol.cut()
+    SILENT = "the first byte"
+    IDLE = "the first byte of a further request"
+    HEADER = "the end of a header"
+    BUSY = "an application, or what it waits for"
 
 
 class Http1Server(TCPServer):
-    """Hypercorn's connection, with our protocol, a larger read, and an end that is bounded and quiet."""
+    """Hypercorn's connection, with our protocol, reads of a known size, and ends that are bounded and quiet."""
 
-    def __init__(
-        self, worker: Worker, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, caller: Caller
-    ) -> None:
+    def __init__(self, worker: Worker, inlet: Inlet, caller: Caller) -> None:
         super().__init__(
             worker.wrapped_app,
             worker.loop,
             worker.config,
             worker.context,
             worker.lifespan_state,
-            reader,
-            writer,
+            inlet.reader,
+            inlet.writer,
         )
+        settings = worker.settings
+        self.idle_since = worker.loop.time()
         self._worker = worker
+        self._inlet = inlet
         self._caller = caller
+        self._charged = 0
         self._protocol: Http1Protocol
+        self._phase = _Phase.SILENT
+        self._patience = asyncio.timeout(settings.header_seconds)
+        self._is_reading = False
+        self._is_leaving = False
+        self._answer_pace = Pace(settings.min_body_rate, settings.answer_seconds)
+        self._written_bytes = 0
 
     async def run(self) -> None:
         sock = self.writer.get_extra_info("socket")
+        self.writer.transport.set_write_buffer_limits(high=WRITE_BYTES)
         try:
             client = parse_socket_addr(sock.family, sock.getpeername())
             server = parse_socket_addr(sock.family, sock.getsockname())
             async with TaskGroup(self.loop) as tasks:
-                self._task_group = tasks
                 self.protocol = self._protocol = self._make_protocol(tasks, client, server)  # type: ignore[assignment]
-                await self.idle_task.restart(tasks, self._idle_timeout)
                 await self._read_data()
-                await self.idle_task.stop()  # or the group would wait for it
         except OSError:
             pass  # the peer left before it was here
         except asyncio.CancelledError:
@@ -235,6 +87,7 @@ class Http1Server(TCPServer):
             raise
         finally:
             await self._close()
+            self._caller.give_back(self._charged)
 
     def _make_protocol(
         self, tasks: TaskGroup, client: tuple[str, int] | None, server: tuple[str, int] | None
@@ -245,27 +98,112 @@ class Http1Server(TCPServer):
         protocol = Http1Protocol(self.app, self.config, self.context, tasks, state, is_tls, client, server, send)
         protocol.worker = self._worker
         protocol.caller = self._caller
-        protocol.connection = _Parser(h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size)
+        protocol.connection = Parser(self._worker.settings)
         protocol.cut = self.writer.transport.abort
+        protocol.read_widely = self._read_widely
+        protocol.answer_is_read = self._answer_is_read
         return protocol
 
+    # Reading
+
     async def _read_data(self) -> None:
-        with suppress(OSError):  # a reset is an end like any other
-            while data := await self.reader.read(READ_BYTES):
-                await self.protocol.handle(RawData(data))
+        with suppress(OSError):  # a reset is an end like any other, and so is a timeout
+            try:
+                async with self._patience:
+                    self._is_reading = True
+                    if self._worker.stopping:
+                        self.loop.call_soon(self.leave_idle)
+                    await self._read_requests()
+            finally:
+                self._is_reading = False
+        if self._patience.expired():
+            await self._be_late()
+        if self._protocol.refused:
+            await self._linger()
         await self._protocol.input_ended()
 
+    async def _read_requests(self) -> None:
+        protocol = self._protocol
+        while not protocol.refused and (data := await self.reader.read(self._inlet.step_bytes)):
+            if self._phase is not _Phase.BUSY:
+                self._enter(_Phase.HEADER)
+            await protocol.handle(RawData(data))
+            if self._phase is _Phase.IDLE and protocol.connection.trailing_data[0]:
+                self._enter(_Phase.HEADER)  # it came behind the request before
+
+    async def _be_late(self) -> None:
+        """Nobody is answered who has not begun to ask."""
+        seconds = self._worker.settings.header_seconds
+        if self._phase is _Phase.HEADER:
+            await self._protocol.refuse(Refusal(408, f"no whole header within {seconds:g} s", "header_seconds"))
+        elif self._phase is _Phase.SILENT and not self._is_leaving:
+            self._protocol.limited("header_seconds", f"silent for {seconds:g} s")
+
+    async def _linger(self) -> None:
+        """Let the peer see the answer: closing while it sends would reset the connection under it."""
+        settings = self._worker.settings
+        left = settings.drain_bytes
+        with suppress(OSError):
+            async with asyncio.timeout(settings.drain_seconds):
+                if self.writer.can_write_eof():
+                    self.writer.write_eof()
+                while left > 0 and (data := await self.reader.read(STEP_BYTES)):
+                    left -= len(data)
+        if left <= 0:
+            self.writer.transport.abort()
+
+    def _read_widely(self) -> int:
+        if not self._charged and self._caller.take(READER_BYTES):
+            self._charged = READER_BYTES
+            self._inlet.step_bytes = READ_BYTES
+        return self._inlet.step_bytes
+
+    # Waiting
+
+    @property
+    def is_idle(self) -> bool:
+        """The last request is over."""
+        return self._phase is _Phase.IDLE
+
+    def _enter(self, phase: _Phase) -> None:
+        settings, before = self._worker.settings, self._phase
+        self._phase = phase
+        match phase:
+            case _Phase.BUSY:
+                self._wait_for(None)
+            case _Phase.HEADER if before is _Phase.IDLE:  # that of the first is counted from the accept
+                self._wait_for(settings.header_seconds)
+            case _Phase.IDLE:
+                self.idle_since = self.loop.time()
+                self._wait_for(settings.idle_seconds)
+
+    def _wait_for(self, seconds: float | None) -> None:
+        if self._is_reading and not self._patience.expired():
+            self._patience.reschedule(None if seconds is None else self.loop.time() + seconds)
+
+    def leave_idle(self) -> None:
+        """Close the connection, if no request was begun on it, or none after the last."""
+        if self._phase in (_Phase.SILENT, _Phase.IDLE):
+            self._is_leaving = True
+            self._wait_for(0)
+
+    # Writing
+
     async def protocol_send(self, event: Event) -> None:
+        if isinstance(event, Updated):
+            self._enter(_Phase.IDLE if event.idle else _Phase.BUSY)
+            return
+        if isinstance(event, RawData):
+            self._written_bytes += len(event.data)
         try:
-            async with asyncio.timeout(self._worker.settings.answer_seconds or None):
-                await super().protocol_send(event)
-        except OSError:  # a timeout is one: nothing of the answer was taken
+            await super().protocol_send(event)
+        except OSError:
             self.writer.transport.abort()
             await self.protocol.handle(Closed())
 
-    async def _initiate_server_close(self) -> None:
-        await super()._initiate_server_close()
-        self.loop.call_later(_CLOSE_SECONDS, self.writer.transport.abort)
+    def _answer_is_read(self, elapsed: float) -> bool:
+        unread = self.writer.transport.get_write_buffer_size()
+        return self._answer_pace.keeps_up(self._written_bytes - unread, elapsed, its_turn=unread > 0)
 
     async def _close(self) -> None:
         # A peer that does not read what is left, or with TLS never says goodbye, would keep us here.

@@ -16,8 +16,9 @@ from h2gate import logs
 from h2gate.config import Settings
 from h2gate.gateway import recover, sole_owner
 from h2gate.server.certificates import Certificates, ensure
+from h2gate.server.reloading import load_certificates
 from h2gate.server.sockets import bind_all
-from h2gate.server.workers import Inherited, MakeApp, load_certificates, run_worker, supervise
+from h2gate.server.workers import Inherited, MakeApp, reload_held_back, run_worker, supervise
 
 log = logging.getLogger("h2gate")
 
@@ -28,7 +29,7 @@ def run(settings: Settings, make_app: MakeApp) -> int:
     """Serve until SIGTERM or SIGINT; the exit code. Raises `ConfigError` for what cannot be used."""
     logs.configure()
     _take_all_descriptors()
-    with contextlib.ExitStack() as stack:
+    with reload_held_back(), contextlib.ExitStack() as stack:
         sockets = bind_all(settings)
         for each in (each for group in sockets for each in group):
             stack.callback(each.sock.close)

@@ -31,6 +31,7 @@ from h2gate.server.doorway import Doorway
 from h2gate.server.exchange import App
 from h2gate.server.fairness import Fairness
 from h2gate.server.http1 import Http1Server
+from h2gate.server.inlet import Inlet
 from h2gate.server.listener import Listener, Visit
 from h2gate.wire.engine import Engine, EngineSettings, Header, Role
 from h2gate.wire.frame_limits import FrameLimits
@@ -81,7 +82,7 @@ class Worker:
         self.wrapped_app = ASGIWrapper(app)
         self.lifespan_state: dict[str, Any] = {}
         self._make_engine = ENGINES[settings.engine]
-        self._http1: set[asyncio.Task[None]] = set()
+        self._http1: dict[asyncio.Task[None], Http1Server] = {}
         self._date = (0, (b"date", b""))
         self._less = asyncio.Event()
         self._describe()
@@ -109,11 +110,12 @@ class Worker:
         )
         return self._make_engine(Role.SERVER, promised)
 
-    def serve_http1(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, visit: Visit) -> None:
+    def serve_http1(self, inlet: Inlet, visit: Visit) -> None:
         """Hand a connection to Hypercorn."""
-        task = self.loop.create_task(Http1Server(self, reader, writer, visit.caller).run())
-        self._http1.add(task)
-        task.add_done_callback(self._http1.discard)
+        server = Http1Server(self, inlet, visit.caller)
+        task = self.loop.create_task(server.run())
+        self._http1[task] = server
+        task.add_done_callback(self._http1.pop)
         task.add_done_callback(lambda _: visit.leave())
 
     async def room(self) -> None:
@@ -121,7 +123,10 @@ class Worker:
         while len(self.visits) >= self.settings.max_connections or self.budget.left < MIN_LEFT_BYTES:
             limit = "memory" if self.budget.left < MIN_LEFT_BYTES else "max_connections"
             self.metrics.limit_hit(limit, "all together", "accepting pauses")
-            idle = [each for each in self.connections if not each.streams]
+            idle: list[Connection | Http1Server] = [
+                *(each for each in self.connections if not each.streams),
+                *(each for each in self._http1.values() if each.is_idle),
+            ]
             if idle:
                 min(idle, key=lambda each: each.idle_since).leave_idle()
             self._less.clear()
@@ -150,10 +155,10 @@ class Worker:
         stop: asyncio.Event,
     ) -> None:
         """Accept on `sockets`, call `ready`, and go on until `stop`; then let requests in flight end, for a time."""
+        self.tls = next((context for _, context in sockets if context is not None), None)
         lifespan = Lifespan(self.wrapped_app, self.config, self.loop, self.lifespan_state)
         lifespan_task = self.loop.create_task(lifespan.handle_lifespan())
         await lifespan.wait_for_startup()
-        self.tls = next((context for _, context in sockets if context is not None), None)
         listeners = [Listener(self, sock, tls=context is not None) for sock, context in sockets]
         accepting = [self.loop.create_task(each.run()) for each in listeners]
         ready()
@@ -176,6 +181,8 @@ class Worker:
             doorway.close()
         for connection in list(self.connections):
             connection.drain()
+        for server in self._http1.values():
+            server.leave_idle()
         if late := await self._ended(self.settings.grace_seconds):
             log.warning("the grace time is over; cutting %d connections", late)
             await self._cut()
@@ -207,16 +214,22 @@ class Worker:
 def _config(settings: Settings) -> Config:
     config = Config()
     config.include_server_header = False
-    config.keep_alive_timeout = settings.idle_seconds
     config.keep_alive_max_requests = _FOREVER
     config.graceful_timeout = settings.grace_seconds
     return config
 
 
+_TLS12_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+
+
 def tls_context(certificate: str, key: str) -> ssl.SSLContext:
-    """TLS 1.2 and up, ALPN h2 and http/1.1: Hypercorn's context with the options it loses by assigning them."""
+    """TLS 1.2 and up, ALPN h2 and http/1.1: Hypercorn's context with the options it loses by assigning them.
+
+    Of TLS 1.2 only what is authenticated and forward secret (RFC 9113 section 9.2.2); of TLS 1.3 all is.
+    """
     config = Config()
     config.certfile, config.keyfile = certificate, key
+    config.ciphers = _TLS12_CIPHERS
     context = config.create_ssl_context()
     assert context is not None
     context.options |= ssl.OP_ALL | ssl.OP_CIPHER_SERVER_PREFERENCE | ssl.OP_ENABLE_MIDDLEBOX_COMPAT

@@ -8,7 +8,6 @@ import logging
 import multiprocessing
 import os
 import signal
-import ssl
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,15 +19,16 @@ from typing import Any
 
 from h2gate import logs
 from h2gate.config import Settings
-from h2gate.errors import ConfigError
 from h2gate.gateway import Gateway
 from h2gate.server.certificates import Certificates
 from h2gate.server.exchange import App
+from h2gate.server.reloading import load_certificates, reloader
 from h2gate.server.sockets import Bound
-from h2gate.server.worker import Worker, tls_context
+from h2gate.server.worker import Worker
 
 MakeApp = Callable[[Gateway], App]
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_RELOAD_SIGNAL = signal.SIGHUP
 _RESTART_SECONDS = 1.0
 _EXIT_SECONDS = 10.0
 
@@ -62,18 +62,13 @@ def run_worker(
             if parent is not None:
                 loop.add_reader(parent.fileno(), begin_to_stop)
             worker = Worker(make_app(gateway), settings, gateway.budget, gateway.metrics)
+            begin_to_reload = reloader(worker, certificates)
+            loop.add_signal_handler(_RELOAD_SIGNAL, begin_to_reload)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [_RELOAD_SIGNAL])
             await worker.serve([(each.sock, context if each.tls else None) for each in sockets], ready, stop)
 
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(main())
-
-
-def load_certificates(found: Certificates) -> ssl.SSLContext:
-    """Raises `ConfigError` when they cannot be used."""
-    try:
-        return tls_context(str(found.cert), str(found.key))
-    except OSError as error:
-        raise ConfigError(f"--cert {found.cert}, --key {found.key}: {error}") from error
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -150,7 +145,8 @@ class _Supervisor:
 
     def _start(self, index: int) -> None:
         ours, theirs = multiprocessing.get_context("spawn").Pipe()
-        process = self._start_process(index, theirs)
+        with reload_held_back():
+            process = self._start_process(index, theirs)
         theirs.close()
         self._running[index] = _Running(process, ours, time.monotonic())
 
@@ -164,6 +160,13 @@ class _Supervisor:
             return False
         self._start(index)
         return True
+
+    def pass_on(self, number: int) -> None:
+        """To all workers that there are; for one that is just starting it waits until that can hear it."""
+        for each in self._running.values():
+            if each.process.pid is not None and each.process.exitcode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(each.process.pid, number)
 
     def terminate(self) -> None:
         """Let the workers end their requests; end those that take much longer than that may take."""
@@ -197,7 +200,7 @@ def supervise(
         return process
 
     supervisor = _Supervisor(settings, start, ready)
-    with _stop_pipe() as stopped:
+    with _stop_pipe() as stopped, _on_reload(supervisor.pass_on):
         try:
             return supervisor.run(stopped)
         finally:
@@ -209,6 +212,26 @@ def _said_ready(pipe: Pipe) -> bool:
         return pipe.poll() and bool(pipe.recv())
     except (EOFError, OSError):
         return False
+
+
+@contextlib.contextmanager
+def reload_held_back() -> Iterator[None]:
+    """Whoever is started in here gets the signal to reload when it is ready for it: until then it would end it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [_RELOAD_SIGNAL])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _on_reload(handle: Callable[[int], None]) -> Iterator[None]:
+    before = signal.signal(_RELOAD_SIGNAL, lambda number, _: handle(number))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [_RELOAD_SIGNAL])
+    try:
+        yield
+    finally:
+        signal.signal(_RELOAD_SIGNAL, before)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""What `server/http1.py` and `server/worker.py` rely on in Hypercorn and does not promise: fails when it changes.
+"""What `server/http1*.py` and `server/worker.py` rely on in Hypercorn and does not promise: fails when it changes.
 
 Then read the new release's `asyncio/tcp_server.py` and `protocol/h11.py` beside ours, and change both or only this.
 """
@@ -31,18 +31,15 @@ SIGNATURES = {
     TCPServer.__init__: "app loop config context state reader writer",
     TCPServer.protocol_send: "event",
     TCPServer._close: "",
-    TCPServer._initiate_server_close: "",
-    TCPServer._idle_timeout: "",
     H11Protocol.__init__: "app config context task_group connection_state ssl client server send",
     H11Protocol.handle: "event",
     H11Protocol.stream_send: "event",
-    H11Protocol._check_protocol: "event",
+    H11Protocol._handle_events: "",
     H11Protocol._create_stream: "request",
     H11Protocol._close_stream: "",
     TaskGroup.__init__: "loop",
     TaskGroup.spawn: "func args",
     WorkerContext.__init__: "max_requests",
-    AsyncioSingleTask.restart: "task_group action",
     AsyncioSingleTask.stop: "",
     ASGIWrapper.__init__: "app",
     Lifespan.__init__: "app config loop lifespan_state",
@@ -82,15 +79,11 @@ def test_event_has_the_fields_we_use(event: Any, fields: set[str]) -> None:
     ("function", "words"),
     [
         (TCPServer.__init__, ["self.send_lock", "self.idle_task", "self.state ", "self.writer", "self.reader"]),
-        (TCPServer.protocol_send, ["self._task_group", "self._idle_timeout", "self.protocol.handle(Closed())"]),
-        (TCPServer._idle_timeout, ["self.context.terminated", "keep_alive_timeout", "_initiate_server_close"]),
+        (TCPServer.protocol_send, ["self.send_lock", "self._close()", "self.protocol.handle(Closed())"]),
         (TCPServer._close, ["self.writer.wait_closed()", "self.idle_task.stop()"]),
         (H11Protocol.__init__, ["self.can_read", "self.connection", "self.stream", "self.send", "self.context"]),
         (H11Protocol.stream_send, ["h11.InformationalResponse", "StreamClosed", "_maybe_recycle"]),
-        (
-            H11Protocol._handle_events,
-            ["they_are_waiting_for_100_continue", "self._check_protocol(event)", "self._create_stream(event)"],
-        ),
+        (H11Protocol.handle, ["self.connection.receive_data(event.data)", "self._handle_events()"]),
         (H11Protocol._maybe_recycle, ["terminated.is_set()", "start_next_cycle", "self._close_stream()"]),
     ],
     ids=lambda it: getattr(it, "__qualname__", ""),
@@ -101,16 +94,15 @@ def test_source_still_does_what_ours_fits_into(function: Any, words: list[str]) 
 
 
 def test_settings_that_we_set_are_known() -> None:
-    names = ["include_server_header", "keep_alive_timeout", "keep_alive_max_requests", "graceful_timeout"]
-    assert [name for name in [*names, "h11_max_incomplete_size"] if not hasattr(Config(), name)] == []
+    names = ["include_server_header", "keep_alive_max_requests", "graceful_timeout"]
+    assert [name for name in names if not hasattr(Config(), name)] == []
     assert [name.lower() for name, _ in Config().response_headers("h11")] == [b"date", b"server"]
     assert STREAM_ID == 1
     assert callable(parse_socket_addr)
     assert ConnectionState({}) == {}
 
 
-def test_h11_asks_for_the_next_event_where_we_listen() -> None:
-    assert isinstance(inspect.getattr_static(h11.Connection, "they_are_waiting_for_100_continue"), property)
+def test_h11_tells_what_our_parser_listens_to() -> None:
     assert list(inspect.signature(h11.Connection.next_event).parameters) == ["self"]
     assert h11.EndOfMessage(headers=[(b"a", b"b")]).headers == [(b"a", b"b")]
 

@@ -1,0 +1,50 @@
+"""New certificates without a restart: connections accepted from now on are shown the new one, those there go on.
+
+A pair that cannot be used is told in one line, and the old one stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable
+
+from h2gate.errors import ConfigError
+from h2gate.server.certificates import Certificates
+from h2gate.server.worker import Worker, tls_context
+
+log = logging.getLogger("h2gate")
+
+
+def load_certificates(found: Certificates) -> ssl.SSLContext:
+    """Raises `ConfigError` when they cannot be used."""
+    try:
+        return tls_context(str(found.cert), str(found.key))
+    except OSError as error:
+        raise ConfigError(f"--cert {found.cert}, --key {found.key}: {error}") from error
+
+
+def reloader(worker: Worker, found: Certificates | None) -> Callable[[], None]:
+    """What to do when a reload is asked for: one after the other, so that the last one wins."""
+    lock = asyncio.Lock()
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def reload() -> None:
+        async with lock:
+            if found is None:
+                log.info("nothing to reload: there is no TLS")
+                return
+            try:
+                worker.tls = await asyncio.to_thread(load_certificates, found)
+            except ConfigError as error:
+                log.error("the old certificate stays: %s", error)
+            else:
+                log.info("certificate reloaded: %s", found.cert)
+
+    def begin() -> None:
+        task = worker.loop.create_task(reload())
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    return begin
