@@ -140,10 +140,16 @@ class Connection(asyncio.BufferedProtocol):
             else:
                 self._handle(event)
         self._receiving = False
+        self._end_if_exceeded()
         self._flush()
+
+    def _end_if_exceeded(self) -> None:
+        """Once: the transport is closing then. Before it is flushed, since that closes it as well."""
         if self.engine.exceeded is not None and not self._transport.is_closing():
             self.limited(self.engine.exceeded, "too many frames; the connection is ended")
-            self._close()
+            self._flush()
+            if not self._transport.is_closing():
+                self._close()
 
     def _handle(self, event: Event) -> None:
         match event:
@@ -151,7 +157,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._open(event)
             case Trailers(stream_id, headers):
                 if (stream := self.streams.get(stream_id)) is not None:
-                    stream.ended(headers)
+                    stream.trailed(headers)
             case Reset(stream_id):
                 if (stream := self.streams.get(stream_id)) is not None:
                     stream.gone()

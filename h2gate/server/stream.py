@@ -111,6 +111,17 @@ class Stream(Exchange):
         if self.answered:
             self._over()
 
+    def trailed(self, trailers: Sequence[Header]) -> None:
+        """The body has ended with trailers. They cost what a header does; one that is too long ends the request."""
+        size, cost = list_bytes(trailers), HEADER_COST * list_bytes(trailers)
+        if size <= self._host.settings.max_header_list and self._host.account.take(cost):
+            self._cost += cost
+            self.ended(trailers)
+            return
+        limit = "memory" if size <= self._host.settings.max_header_list else "max_header_list"
+        self._host.limited(limit, f"{self.method}: trailers of {size} bytes")
+        self._break_off()
+
     def gone(self) -> None:
         super().gone()
         self.sendable()

@@ -31,7 +31,7 @@ from h2gate.wire.engine import (
     Trailers,
     WindowOpened,
 )
-from h2gate.wire.frame_limits import NO_LIMITS, REQUEST_BYTES, TINY_BYTES, UPDATE_BYTES, FrameCounts
+from h2gate.wire.frame_limits import NO_LIMITS, FIELD_BYTES, REQUEST_BYTES, REQUEST_FIELDS, TINY_BYTES, UPDATE_BYTES, FrameCounts
 from h2gate.wire.shrinking import LocalWindow
 
 P = ParamSpec("P")
@@ -83,6 +83,8 @@ class Nghttp2Engine:
         self._flooded = False
         self._refused: set[int] = set()
         """Streams refused for being too many, until nghttp2 has closed them."""
+        self._reset: set[int] = set()
+        """Other streams that either end has reset, until then."""
         self._left = False
         self._early: list[Event] = []
         """Events found outside `receive`; it gives them out first."""
@@ -166,6 +168,8 @@ class Nghttp2Engine:
             case ngh2.RequestReceived(stream_id, headers, end_stream):
                 self._last_stream_id = stream_id
                 self._counts.earn("overhead", REQUEST_BYTES)
+                if len(headers) > REQUEST_FIELDS:  # they may be references of a byte each
+                    self._counts.count("overhead", FIELD_BYTES * (len(headers) - REQUEST_FIELDS))
                 if len(self._live) >= self._max_streams:
                     self._refuse(stream_id)
                 else:
@@ -180,13 +184,16 @@ class Nghttp2Engine:
                     events.append(Trailers(stream_id, headers))
             case ngh2.StreamReset(stream_id, error_code):
                 self._counts.count("resets")
+                self._reset.add(stream_id)
                 if self._known(stream_id):
                     events.append(Reset(stream_id, error_code, remote=True))
             case ngh2.StreamClosed(stream_id, error_code, local_error):
-                self._refused.discard(stream_id)
                 self._close_window(stream_id)
-                if self._known(stream_id) and (error_code or local_error is not None):
-                    self._counts.count("stream_errors")
+                is_known, was_reset = self._known(stream_id), self._was_reset(stream_id)
+                is_error = bool(error_code) or local_error is not None
+                if is_error and not was_reset:
+                    self._counts.count("stream_errors")  # also of requests so malformed that nobody was told of them
+                if is_error and is_known:
                     events.append(Reset(stream_id, error_code, remote=False))
             case ngh2.WindowUpdated(stream_id, _):
                 self._counts.count("window_updates")
@@ -211,6 +218,13 @@ class Nghttp2Engine:
         is_known = stream_id in self._live
         self._live.discard(stream_id)
         return is_known
+
+    def _was_reset(self, stream_id: int) -> bool:
+        """Whether it ended by RST_STREAM of the peer or of whoever serves; asked once, at its end."""
+        was_reset = stream_id in self._reset or stream_id in self._refused
+        self._reset.discard(stream_id)
+        self._refused.discard(stream_id)
+        return was_reset
 
     def _refuse(self, stream_id: int) -> None:
         """A stream too many: nothing was done for it, so it may be sent again."""
@@ -297,6 +311,8 @@ class Nghttp2Engine:
                 window.close()
 
     def reset(self, stream_id: int, code: int) -> None:
+        if stream_id in self._live and self._last_words is None:
+            self._reset.add(stream_id)
         self._call(self._connection.reset_stream, stream_id, code)
         self._live.discard(stream_id)
 
