@@ -42,6 +42,9 @@ bench-wan: .venv/dev.stamp ## load test: a path with delay
 bench-client: .venv/dev.stamp ## load test: h2gate put beside curl, rclone and tar
 	$(BIN)/python -m loadtest.run files $(ARGS)
 
+bench-attacks: .venv/dev.stamp ## load test: an honest upload beside attacks
+	$(BIN)/python -m loadtest.run attacks $(ARGS)
+
 lock: .venv/made ## write the locks anew; ARGS=--upgrade takes newer versions
 	@sh requirements/lock.sh $(ARGS)
 
@@ -67,4 +70,4 @@ clean: ## remove .venv, caches and what was built
 
 FORCE:
 
-.PHONY: help demo test fuzz check format bench bench-small bench-wan bench-client lock clean FORCE
+.PHONY: help demo test fuzz check format bench bench-small bench-wan bench-client bench-attacks lock clean FORCE

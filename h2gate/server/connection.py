@@ -147,6 +147,7 @@ class Connection(asyncio.BufferedProtocol):
         """Once: the transport is closing then. Before it is flushed, since that closes it as well."""
         if self.engine.exceeded is not None and not self._transport.is_closing():
             self.limited(self.engine.exceeded, "too many frames; the connection is ended")
+            self._worker.callers.offended(self._address)
             self._flush()
             if not self._transport.is_closing():
                 self._close()

@@ -54,9 +54,8 @@ def listings(enemy: Enemy) -> None:
 def listings_read(enemy: Enemy) -> None:
     """A large folder asked for on every stream, again and again, and read."""
     with enemy.connect() as foe:
-        foe.send(frames.window_update(0, 1))
         for _ in range(2):
-            before = foe.seen.statuses.total()
+            before = foe.over()
             for _ in range(STREAMS):
                 foe.request("GET", "/files/many/")
             foe.served(STREAMS, before)

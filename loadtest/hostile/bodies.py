@@ -54,7 +54,7 @@ def late_data(enemy: Enemy) -> None:
             foe.send(header, frames.data(stream_id, b"x" * 1000))
             foe.catch_up()
             foe.send(frames.data(stream_id, b"x" * 1000), frames.reset(stream_id), frames.data(stream_id, b"y"))
-            before = foe.seen.statuses.total()
+            before = foe.over()
             foe.request("GET", "/healthz")
             foe.served(1, before)
 
@@ -63,7 +63,7 @@ def bombs(enemy: Enemy) -> None:
     """Coded bodies that would become a thousand times what they are, on many streams."""
     bomb = gzip.compress(bytes(64 << 20), 6)
     with enemy.connect() as foe:
-        before = foe.seen.statuses.total()
+        before = foe.over()
         for number in range(32):
             stream_id = foe.request("PUT", f"/files/bomb-{number}", ("content-encoding", "gzip"), end=False)
             foe.send(*(frames.data(stream_id, bomb[at : at + 8192]) for at in range(0, len(bomb) - 1, 8192)))
@@ -75,7 +75,7 @@ def bundles(enemy: Enemy) -> None:
     """Archives of small members on many streams, whose answers are not let through."""
     archive = _archive(256)
     with enemy.connect(window=0) as foe:
-        before = foe.seen.statuses.total()
+        before = foe.over()
         streams = [
             foe.request("PUT", f"/files/bundle-{n}/", ("content-type", "application/x-tar"), end=False) for n in range(16)
         ]

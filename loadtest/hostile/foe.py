@@ -170,13 +170,17 @@ class Foe:
         """Where nothing is read, a write tells that the gateway has gone. Raises `Cut`, `Patient`."""
         end_at = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < end_at:
-            self.send(frames.window_update(0, 1))
+            self.send(frames.frame(0xEE, 0, 0))  # of no known kind: nobody answers
             self.rest(_LOOK_SECONDS)
         raise Patient("a connection whose peer does not read is not given up")
 
     def served(self, n_requests: int, since: int) -> None:
-        """Wait for so many final answers after the first `since`, or for the end."""
-        self.until(lambda: self.seen.statuses.total() - since >= n_requests)
+        """Wait until so many requests more than `since` were answered or refused."""
+        self.until(lambda: self.over() - since >= n_requests)
+
+    def over(self) -> int:
+        """Requests that were answered or reset so far."""
+        return self.seen.statuses.total() + self.seen.resets.total()
 
     # Receiving
 

@@ -85,8 +85,8 @@ def long_lists(enemy: Enemy) -> None:
 
 
 def thousand_fields(enemy: Enemy) -> None:
-    """Eight hundred fields of nothing, by reference: a list that is just allowed, two hundred times."""
-    _referring(enemy, "", 800, MANY, lingers=False)
+    """Eight hundred fields of nothing, by reference: a list that is just allowed, again and again."""
+    _referring(enemy, "", 800, 4 * MANY, lingers=True)
 
 
 def _literal(name: bytes, value: bytes) -> bytes:
@@ -100,7 +100,7 @@ def many_literals(enemy: Enemy) -> None:
     with enemy.connect() as foe:
         for _ in range(MANY):
             foe.send(foe.open_block(_again(foe) + literals)[1])
-        foe.served(MANY // 2, 0)
+        foe.served(MANY, 0)
 
 
 def empty_names(enemy: Enemy) -> None:
@@ -164,5 +164,5 @@ def trailer_flood(enemy: Enemy) -> None:
         for _ in range(100):
             stream_id, header = foe.open("GET", "/files/large", end=False)
             flags = frames.END_HEADERS | frames.END_STREAM
-            foe.send(header, frames.frame(frames.HEADERS, flags, stream_id, _indexed(_NEWEST) * 3000))
-        foe.linger()
+            foe.send(header, frames.frame(frames.HEADERS, flags, stream_id, _indexed(_NEWEST) * 1000))
+        foe.until(lambda: foe.seen.resets[frames.CANCEL] >= 100)
