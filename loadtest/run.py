@@ -1,4 +1,4 @@
-"""`python -m loadtest.run upload | small | wan | files | attacks`: h2gate and nginx with the same bytes in turn, round after round.
+"""`python -m loadtest.run upload | small | wan | files | attacks`: the same bytes in turn, round after round.
 
 Every upload goes to a fresh name, is compared with its source and deleted outside the measurement; a byte lost voids
 the run. Ctrl-C, SIGTERM or `--minutes` ends it and leaves neither process nor file behind.

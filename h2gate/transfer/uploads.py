@@ -10,7 +10,7 @@ import hashlib
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -18,9 +18,9 @@ from typing import Any
 from h2gate.codec.digest import ALGORITHMS, Hashes, merged, trailer_digests, verify
 from h2gate.errors import BadField, Conflict, GateError, NotFound, OffsetConflict
 from h2gate.ledger.base import Ledger
-from h2gate.storage.base import Entry, Extension, Storage
+from h2gate.storage.base import Extension, Storage
 from h2gate.transfer.decoding import Decoding
-from h2gate.transfer.file import File, Precondition, known_by, listed
+from h2gate.transfer.file import File, Precondition
 from h2gate.transfer.pipeline import Metered
 from h2gate.upload import Body, Identity, Upload
 
@@ -259,13 +259,6 @@ class Uploads:
             precondition(await self.find(path))
         now = time.time()
         await self._forget(path, await self._storage.remove(path), now)
-
-    async def entries(self, folder: str) -> Sequence[tuple[Entry, File | None]]:
-        """The names in a folder, sorted, each file with what is known of it (None for a folder)."""
-        entries = await self._storage.entries(folder)
-        records = {known_by(each.path, each): each for each in await self._ledger.under(folder)}
-        prefix = f"{folder}/" if folder else ""
-        return [(each, None if each.is_folder else listed(prefix + each.name, each, records)) for each in entries]
 
     async def recover(self) -> tuple[int, int]:
         """After a start, before anything else: drop what was coming in (nobody was told that it had arrived) and cut

@@ -31,7 +31,15 @@ from h2gate.wire.engine import (
     Trailers,
     WindowOpened,
 )
-from h2gate.wire.frame_limits import NO_LIMITS, FIELD_BYTES, REQUEST_BYTES, REQUEST_FIELDS, TINY_BYTES, UPDATE_BYTES, FrameCounts
+from h2gate.wire.frame_limits import (
+    FIELD_BYTES,
+    NO_LIMITS,
+    REQUEST_BYTES,
+    REQUEST_FIELDS,
+    TINY_BYTES,
+    UPDATE_BYTES,
+    FrameCounts,
+)
 from h2gate.wire.shrinking import LocalWindow
 
 P = ParamSpec("P")
@@ -165,16 +173,8 @@ class Nghttp2Engine:
 
     def _translate(self, event: ngh2.Event, events: list[Event]) -> None:
         match event:
-            case ngh2.RequestReceived(stream_id, headers, end_stream):
-                self._last_stream_id = stream_id
-                self._counts.earn("overhead", REQUEST_BYTES)
-                if len(headers) > REQUEST_FIELDS:  # they may be references of a byte each
-                    self._counts.count("overhead", FIELD_BYTES * (len(headers) - REQUEST_FIELDS))
-                if len(self._live) >= self._max_streams:
-                    self._refuse(stream_id)
-                else:
-                    self._live.add(stream_id)
-                    events.append(Headers(stream_id, headers, end_stream))
+            case ngh2.RequestReceived():
+                self._requested(event, events)
             case ngh2.ResponseReceived(stream_id, headers, end_stream):
                 events.append(Headers(stream_id, headers, end_stream))
             case ngh2.InformationalResponseReceived(stream_id, headers):
@@ -187,14 +187,8 @@ class Nghttp2Engine:
                 self._reset.add(stream_id)
                 if self._known(stream_id):
                     events.append(Reset(stream_id, error_code, remote=True))
-            case ngh2.StreamClosed(stream_id, error_code, local_error):
-                self._close_window(stream_id)
-                is_known, was_reset = self._known(stream_id), self._was_reset(stream_id)
-                is_error = bool(error_code) or local_error is not None
-                if is_error and not was_reset:
-                    self._counts.count("stream_errors")  # also of requests so malformed that nobody was told of them
-                if is_error and is_known:
-                    events.append(Reset(stream_id, error_code, remote=False))
+            case ngh2.StreamClosed():
+                self._closed(event, events)
             case ngh2.WindowUpdated(stream_id, _):
                 self._counts.count("window_updates")
                 events.append(WindowOpened(stream_id))
@@ -212,6 +206,27 @@ class Nghttp2Engine:
                 events.append(Pong(opaque_data))
             case ngh2.GoAwayReceived(last_stream_id, error_code, _):
                 events.append(GoAway(last_stream_id, error_code))
+
+    def _requested(self, event: ngh2.RequestReceived, events: list[Event]) -> None:
+        self._last_stream_id = event.stream_id
+        self._counts.earn("overhead", REQUEST_BYTES)
+        if (more := len(event.headers) - REQUEST_FIELDS) > 0:  # they may be references of a byte each
+            self._counts.count("overhead", FIELD_BYTES * more)
+        if len(self._live) >= self._max_streams:
+            self._refuse(event.stream_id)
+        else:
+            self._live.add(event.stream_id)
+            events.append(Headers(event.stream_id, event.headers, event.end_stream))
+
+    def _closed(self, event: ngh2.StreamClosed, events: list[Event]) -> None:
+        self._close_window(event.stream_id)
+        is_known, was_reset = self._known(event.stream_id), self._was_reset(event.stream_id)
+        if not event.error_code and event.local_error is None:
+            return
+        if not was_reset:
+            self._counts.count("stream_errors")  # also of requests so malformed that nobody was told of them
+        if is_known:
+            events.append(Reset(event.stream_id, event.error_code, remote=False))
 
     def _known(self, stream_id: int) -> bool:
         """Whether the caller still used it; it does not from now on."""

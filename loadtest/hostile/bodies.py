@@ -77,7 +77,8 @@ def bundles(enemy: Enemy) -> None:
     with enemy.connect(window=0) as foe:
         before = foe.over()
         streams = [
-            foe.request("PUT", f"/files/bundle-{n}/", ("content-type", "application/x-tar"), end=False) for n in range(16)
+            foe.request("PUT", f"/files/bundle-{n}/", ("content-type", "application/x-tar"), end=False)
+            for n in range(16)
         ]
         for at in range(0, len(archive), _FRAME_BYTES):
             foe.send(*(frames.data(it, archive[at : at + _FRAME_BYTES]) for it in streams))

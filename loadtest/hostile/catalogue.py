@@ -8,9 +8,15 @@ from dataclasses import dataclass
 from loadtest.hostile import answers, bodies, crowds, floods, headers
 from loadtest.hostile.foe import Enemy
 
-NO_ERROR, PROTOCOL_ERROR, FLOW_CONTROL_ERROR, STREAM_CLOSED, FRAME_SIZE, CANCEL, CALM = 0x0, 0x1, 0x3, 0x5, 0x6, 0x8, 0xB
-CODES = {NO_ERROR: "NO_ERROR", PROTOCOL_ERROR: "PROTOCOL_ERROR", FLOW_CONTROL_ERROR: "FLOW_CONTROL_ERROR",
-         STREAM_CLOSED: "STREAM_CLOSED", FRAME_SIZE: "FRAME_SIZE_ERROR", CANCEL: "CANCEL", CALM: "ENHANCE_YOUR_CALM"}  # fmt: skip
+NO_ERROR, PROTOCOL_ERROR, FLOW_CONTROL_ERROR, STREAM_CLOSED, CANCEL, CALM = 0x0, 0x1, 0x3, 0x5, 0x8, 0xB
+CODES = {
+    NO_ERROR: "NO_ERROR",
+    PROTOCOL_ERROR: "PROTOCOL_ERROR",
+    FLOW_CONTROL_ERROR: "FLOW_CONTROL_ERROR",
+    STREAM_CLOSED: "STREAM_CLOSED",
+    CANCEL: "CANCEL",
+    CALM: "ENHANCE_YOUR_CALM",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +90,14 @@ ATTACKS: tuple[Attack, ...] = (
     Attack("A13", bodies.slow_bodies, ("body_seconds",), status=408, flags=_SHORT),
     Attack("A14", answers.unread, ("answer_seconds",), is_cut=True, n_at_once=1, flags=_SHORT),
     _flood("A15", floods.too_many_streams, "excess_streams"),
-    Attack("A15", crowds.half_handshakes, ("handshake_seconds",), is_cut=True, flags=("--handshake-seconds=3",), n_at_once=1),
+    Attack(
+        "A15",
+        crowds.half_handshakes,
+        ("handshake_seconds",),
+        is_cut=True,
+        flags=("--handshake-seconds=3",),
+        n_at_once=1,
+    ),
     Attack("A15", crowds.silent, ("handshake_seconds",), is_cut=True, flags=("--handshake-seconds=3",), n_at_once=1),
     Attack("A15", crowds.crowd_of_one_address, ("address_connections",), is_cut=True, n_at_once=1),
     Attack("A15", crowds.full_house, ("max_connections",), n_at_once=1),

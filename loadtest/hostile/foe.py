@@ -214,7 +214,9 @@ class Foe:
             came = b""
         self._came += came
         at = 0
-        while len(self._came) - at >= 9 and len(self._came) - at >= 9 + (size := int.from_bytes(self._came[at : at + 3])):
+        while len(self._came) - at >= 9 and len(self._came) - at >= 9 + (
+            size := int.from_bytes(self._came[at : at + 3])
+        ):
             kind, flags, stream_id = struct.unpack_from("!BBI", self._came, at + 3)
             self._note(kind, flags, stream_id & frames.MAX_WINDOW, self._came[at + 9 : at + 9 + size])
             at += 9 + size
@@ -227,8 +229,8 @@ class Foe:
             case frames.DATA:
                 self.seen.body_bytes += len(payload)
             case frames.HEADERS:
-                status = dict(self._decoder.decode(payload)).get(":status")
-                self.seen.statuses[int(status or 0)] += 1
+                fields = dict(self._decoder.decode(payload, raw=True))
+                self.seen.statuses[int(fields.get(b":status", b"0"))] += 1
             case frames.RST_STREAM:
                 self.seen.resets[int.from_bytes(payload)] += 1
             case frames.GOAWAY:

@@ -1,4 +1,4 @@
-"""Frames as bytes (RFC 9113 sections 4 and 6), right or wrong: nothing is checked, and what is sent often costs little."""
+"""Frames as bytes (RFC 9113 sections 4 and 6), right or wrong: nothing is checked, and many of them cost little."""
 
 from __future__ import annotations
 

@@ -15,7 +15,9 @@ def continuations(enemy: Enemy) -> None:
     """A header of seventy frames."""
     with enemy.connect() as foe:
         _, header = _unfinished(foe, "GET")
-        foe.send(header, *[frames.frame(frames.CONTINUATION, 0, 1, foe.block((f"x-{n}", "y" * 400))) for n in range(70)])
+        foe.send(
+            header, *[frames.frame(frames.CONTINUATION, 0, 1, foe.block((f"x-{n}", "y" * 400))) for n in range(70)]
+        )
         foe.linger()
 
 

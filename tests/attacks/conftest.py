@@ -139,9 +139,7 @@ def besiege(spawn: Spawn, tmp_path: Path) -> Besiege:
         assert onlooker.n_answers > 1
         assert process.popen.poll() is None
         limits = limits_of(process)
-        return Siege(
-            enemy.seen, limits, process.lines[began:], processes.peak_bytes(pid) - before, onlooker.held_bytes
-        )
+        return Siege(enemy.seen, limits, process.lines[began:], processes.peak_bytes(pid) - before, onlooker.held_bytes)
 
     return start
 
