@@ -146,7 +146,7 @@ class Connection(asyncio.BufferedProtocol):
     def _end_if_exceeded(self) -> None:
         """Once: the transport is closing then. Before it is flushed, since that closes it as well."""
         if self.engine.exceeded is not None and not self._transport.is_closing():
-            self.limited(self.engine.exceeded, "too many frames; the connection is ended")
+            self.limited(self.engine.exceeded, "too much of it; the connection is ended")
             self._worker.callers.offended(self._address)
             self._flush()
             if not self._transport.is_closing():
@@ -263,7 +263,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         while not self._paused and (data := self.engine.data_to_send(WRITE_BYTES)):
             self._transport.write(data)
-        for stream in self.senders:
+        for stream in tuple(self.senders):
             stream.sendable()
         if self.engine.done:
             self._close()

@@ -57,6 +57,9 @@ _EXCESS_HEADERS = 4
 _UNLIMITED = (2**31, 2**31)
 """Resets are counted here."""
 
+FLOOD, CONNECTION_ERROR = "flood", "connection_errors"
+"""What is exceeded where nghttp2 counts for itself, and where the peer made an error that it does not forgive."""
+
 _AHEAD = 1 << 16
 """How many bytes of answers `receive` serialises at most."""
 
@@ -88,7 +91,8 @@ class Nghttp2Engine:
         self._counts = FrameCounts(settings.limits if self._server else NO_LIMITS)
         self._body_bytes = 0
         """Of DATA since the last `receive`."""
-        self._flooded = False
+        self._fault: str | None = None
+        """Why nghttp2 itself ended the connection."""
         self._refused: set[int] = set()
         """Streams refused for being too many, until nghttp2 has closed them."""
         self._reset: set[int] = set()
@@ -132,8 +136,9 @@ class Nghttp2Engine:
                 # ngh2 tells of a stream error only once its RST_STREAM is serialised, and the peer may stay silent.
                 self._ready += connection.data_to_send(_AHEAD)
         except ngh2.ConnectionProtocolError as error:
-            self._flooded = isinstance(error, ngh2.DenialOfServiceError)
-            code = ErrorCode.ENHANCE_YOUR_CALM if self._flooded else ErrorCode.PROTOCOL_ERROR
+            is_flood = isinstance(error, ngh2.DenialOfServiceError)
+            code = ErrorCode.ENHANCE_YOUR_CALM if is_flood else ErrorCode.PROTOCOL_ERROR
+            self._fault = FLOOD if is_flood else CONNECTION_ERROR
             self._last_words = _goaway_frame(self._last_stream_id, code, str(error))
         except ngh2.ConnectionStateError:
             return []  # over already: what still comes is for nobody
@@ -143,7 +148,7 @@ class Nghttp2Engine:
 
     @property
     def exceeded(self) -> str | None:
-        return self._counts.exceeded or ("flood" if self._flooded else None)
+        return self._counts.exceeded or self._fault
 
     def _are_fair(self, n_bytes: int) -> bool:
         """Whether what came in these bytes was within the limits; if not, the connection is over."""
@@ -189,6 +194,8 @@ class Nghttp2Engine:
                     events.append(Reset(stream_id, error_code, remote=True))
             case ngh2.StreamClosed():
                 self._closed(event, events)
+            case ngh2.ConnectionClosed(error_code) if error_code:
+                self._fault = FLOOD if error_code == ErrorCode.ENHANCE_YOUR_CALM else CONNECTION_ERROR
             case ngh2.WindowUpdated(stream_id, _):
                 self._counts.count("window_updates")
                 events.append(WindowOpened(stream_id))

@@ -56,15 +56,16 @@ def _flood(row: str, run: Callable[[Enemy], None], *limits: str) -> Attack:
     return Attack(row, run, limits, goaway=CALM, is_cut=True)
 
 
+_ERROR = ("connection_errors",)
 _SHORT = ("--body-seconds=3", "--answer-seconds=3")
 
 ATTACKS: tuple[Attack, ...] = (
     _flood("A1", floods.rapid_reset, "resets"),
     _flood("A1", floods.rapid_reset_of_uploads, "resets"),
     _flood("A1", floods.late_resets, "resets"),
-    Attack("A2", floods.made_reset_by_overflow, goaway=FLOW_CONTROL_ERROR, is_cut=True),
-    Attack("A2", floods.made_reset_by_zero_update, goaway=PROTOCOL_ERROR, is_cut=True),
-    Attack("A2", floods.made_reset_by_late_data, goaway=STREAM_CLOSED, is_cut=True),
+    Attack("A2", floods.made_reset_by_overflow, _ERROR, goaway=FLOW_CONTROL_ERROR, is_cut=True),
+    Attack("A2", floods.made_reset_by_zero_update, _ERROR, goaway=PROTOCOL_ERROR, is_cut=True),
+    Attack("A2", floods.made_reset_by_late_data, _ERROR, goaway=STREAM_CLOSED, is_cut=True),
     _flood("A2", floods.made_reset_by_length, "stream_errors"),
     _flood("A2", floods.made_reset_by_priority, "excess_streams"),
     Attack("A3", headers.continuations, ("flood",), goaway=CALM, is_cut=True),
@@ -86,7 +87,7 @@ ATTACKS: tuple[Attack, ...] = (
     Attack("A10", answers.listings, ("answer_seconds",), reset=CANCEL, flags=_SHORT),
     Attack("A10", answers.listings_read, status=200),
     _flood("A11", headers.empty_names, "stream_errors"),
-    _flood("A12", floods.priorities, "overhead"),
+    _flood("A12", floods.priorities, "overhead", "flood"),
     Attack("A13", bodies.slow_bodies, ("body_seconds",), status=408, flags=_SHORT),
     Attack("A14", answers.unread, ("answer_seconds",), is_cut=True, n_at_once=1, flags=_SHORT),
     _flood("A15", floods.too_many_streams, "excess_streams"),
@@ -106,8 +107,8 @@ ATTACKS: tuple[Attack, ...] = (
     Attack("A16", bodies.bombs, status=413),
     Attack("A16", bodies.bundles, status=200),
     Attack("A16", bodies.forms, status=400),
-    Attack("A17", answers.overrun, goaway=FLOW_CONTROL_ERROR, is_cut=True),
-    Attack("A17", answers.window_beyond_all, goaway=FLOW_CONTROL_ERROR, is_cut=True),
+    Attack("A17", answers.overrun, _ERROR, goaway=FLOW_CONTROL_ERROR, is_cut=True),
+    Attack("A17", answers.window_beyond_all, _ERROR, goaway=FLOW_CONTROL_ERROR, is_cut=True),
     Attack("A18", bodies.late_data, status=200),
     _flood("A19", floods.padding, "overhead"),
     _flood("A20", headers.malformed, "stream_errors"),

@@ -142,11 +142,12 @@ def tiny_data(enemy: Enemy) -> None:
 
 
 def padding(enemy: Enemy) -> None:
-    """One byte of body and 255 of padding."""
+    """Little body and much padding."""
     with enemy.connect() as foe:
         for _ in range(16):
             stream_id = _upload(foe)
-            foe.send(frames.padded_data(stream_id, b"a" * 64, 255) * 10_000)
+            foe.until(lambda it=stream_id: foe.granted[it] > 0)  # type: ignore[misc]
+            foe.send(frames.padded_data(stream_id, b"a" * 64, 255) * 2500)
         foe.linger()
 
 

@@ -162,7 +162,7 @@ def odd_targets(enemy: Enemy) -> None:
 def trailer_flood(enemy: Enemy) -> None:
     """Uploads with the longest trailers there are, whose answers are not let through."""
     with enemy.connect(window=0) as foe:
-        foe.send(foe.open_block(_again(foe) + foe.block(("x-bomb", "")))[1])
+        foe.send(foe.open_block(foe.open("GET", "/files/large")[1][9:] + foe.block(("x-bomb", "")))[1])
         for _ in range(100):
             stream_id, header = foe.open("GET", "/files/large", end=False)
             flags = frames.END_HEADERS | frames.END_STREAM

@@ -40,7 +40,7 @@ def test_an_attack_is_contained_while_an_honest_upload_is_stored(attack: Attack,
         assert set(attack.limits) & set(siege.limits), siege.limits
     assert siege.grown_bytes <= FIXED_BYTES + siege.held_bytes * 3 // 2, siege
     assert len(siege.log) <= KINDS * LINES * 3, siege.log
-    assert not any("Traceback" in line for line in siege.log), siege.log
+    assert not any("Traceback" in line for line in siege.log), "".join(siege.log)
 
 
 def test_every_row_of_the_catalogue_has_an_attack_or_says_where_it_is_tested() -> None:
