@@ -312,7 +312,7 @@ class Nghttp2Engine:
 
     def credit(self, stream_id: int, n_bytes: int) -> None:
         if n_bytes and self._last_words is None:
-            with suppress(ngh2.ConnectionStateError):
+            with suppress(*_LATE):
                 window = self._windows.get(stream_id)
                 if window is None:
                     self._connection.acknowledge_received_data(n_bytes, stream_id)

@@ -66,10 +66,8 @@ def overrun(enemy: Enemy) -> None:
     """More of a body than the window allows."""
     with enemy.connect() as foe:
         stream_id = foe.request("PUT", "/files/overrun", end=False)
-        for _ in range(4096):
+        for _ in range(1 << 14):  # the window grows while the gateway keeps up, and then no more
             foe.send(frames.data(stream_id, bytes(16384)))
-            if foe.seen.resets[0x3]:
-                return
         foe.linger()
 
 
