@@ -376,8 +376,8 @@ def _address(name: Sequence[object] | str | None) -> tuple[str, int] | None:
 
 def _tcp_round_trip(sock: socket.socket | None) -> float:
     """Seconds, as the kernel measured it (tcpi_rtt of TCP_INFO, microseconds at offset 68); 0 where it does not say."""
-    if sock is None or not hasattr(socket, "TCP_INFO"):
-        return 0.0
+    if sock is None or not hasattr(socket, "TCP_INFO") or sock.fileno() < 0:
+        return 0.0  # or closed, while an application still takes what came before
     try:
         info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 72)
     except OSError:
