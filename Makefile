@@ -56,6 +56,9 @@ bench-crowd: .venv/dev.stamp ## load test: who gets how much, and how long small
 soak: .venv/dev.stamp ## twenty minutes of mixed load with cuts, resets and kills; nothing may be left of it
 	$(BIN)/python -m loadtest.run soak $(ARGS)
 
+bench-attacks: .venv/dev.stamp ## load test: an honest upload beside attacks
+	$(BIN)/python -m loadtest.run attacks $(ARGS)
+
 lock: .venv/made ## write the locks anew; ARGS=--upgrade takes newer versions
 	@sh requirements/lock.sh $(ARGS)
 
@@ -86,4 +89,4 @@ clean: ## remove .venv, caches and what was built
 
 FORCE:
 
-.PHONY: help demo test fuzz check audit build format bench bench-small bench-wan bench-client bench-crowd soak lock clean FORCE
+.PHONY: help demo test fuzz check audit build format bench bench-small bench-wan bench-client bench-crowd bench-attacks soak lock clean FORCE

@@ -92,6 +92,11 @@ class Settings:
     max_address_connections: int = _setting(
         256, "connections at once of one address (IPv6: of one /64); further ones are closed; 0 is no limit"
     )
+    max_address_offences: int = _setting(
+        20,
+        "connections of one address (IPv6: of one /64) that may be ended for too many frames in ten seconds; further "
+        "ones are closed at once for as long; 0 is no limit",
+    )
     max_header_list: int = _setting(
         32 * KIB,
         "longest header list taken, as RFC 9113 section 6.5.2 counts it; a longer one is answered 431",

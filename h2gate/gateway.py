@@ -17,6 +17,7 @@ from h2gate.metrics import Metrics
 from h2gate.storage.base import Storage
 from h2gate.storage.disk import DiskStorage
 from h2gate.transfer.decoding import Decoding
+from h2gate.transfer.listing import Listings
 from h2gate.transfer.resumables import Resumables
 from h2gate.transfer.upkeep import keep_up
 from h2gate.transfer.uploads import Uploads
@@ -31,6 +32,7 @@ class Gateway:
     """The opened parts. One per process; `async with Gateway(settings)`."""
 
     uploads: Uploads
+    listings: Listings
     resumables: Resumables
 
     def __init__(
@@ -52,9 +54,8 @@ class Gateway:
         self._ledger = SqliteLedger(settings.data / "ledger.sqlite", durable=settings.fsync)
         max_body = settings.max_body
         self._decoding = decoding = Decoding(self.budget, max_expansion=settings.max_expansion, max_bytes=max_body)
-        self.uploads = Uploads(
-            self._storage, self._ledger, decoding, self.budget, digest=settings.digest, max_body=max_body
-        )
+        self.uploads = Uploads(self._storage, self._ledger, decoding, digest=settings.digest, max_body=max_body)
+        self.listings = Listings(self._storage, self._ledger, self.budget)
         self.resumables = Resumables(self._storage, self._ledger, self.uploads, settings, settings.data / "workers")
         if self._wants_upkeep:
             lock = settings.data / "upkeep.lock"

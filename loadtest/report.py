@@ -109,12 +109,15 @@ def _lines_of(*command: str) -> list[str]:
 def rows(saved: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Heads and rows of the table, one row a candidate."""
     figures = list(dict.fromkeys(each["figure"] for each in saved["summary"]))
+    compared = {each["figure"] for each in saved["summary"] if each["ratio"] is not None}
     body: dict[str, list[str]] = {}
     for each in saved["summary"]:
         row = body.setdefault(each["candidate"], [each["candidate"]])
         row.append(f"{_short(each['median'])} ({_short(each['low'])}–{_short(each['high'])})")  # noqa: RUF001
-        row.append("" if each["ratio"] is None else f"{each['ratio']:.2f}")
-    return ["", *(head for figure in figures for head in (figure, "ratio"))], list(body.values())
+        if each["figure"] in compared:
+            row.append("" if each["ratio"] is None else f"{each['ratio']:.2f}")
+    heads = [[figure, "ratio"] if figure in compared else [figure] for figure in figures]
+    return ["", *(head for pair in heads for head in pair)], list(body.values())
 
 
 def _short(value: float) -> str:

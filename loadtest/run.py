@@ -1,4 +1,4 @@
-"""`python -m loadtest.run upload | small | wan`: h2gate and nginx with the same bytes in turn, round after round.
+"""`python -m loadtest.run upload | small | wan | files | attacks`: the same bytes in turn, round after round.
 
 Every upload goes to a fresh name, is compared with its source and deleted outside the measurement; a byte lost voids
 the run. Ctrl-C, SIGTERM or `--minutes` ends it and leaves neither process nor file behind.
@@ -22,7 +22,7 @@ import click
 
 from h2gate.config import KIB, MIB, parse_bytes
 from h2gate.errors import ConfigError
-from loadtest import clients, crowds, peers, report, rounds, soak, workloads
+from loadtest import attacks, clients, crowds, peers, report, rounds, soak, workloads
 from loadtest.rounds import Candidate
 from loadtest.senders import make_folder
 from loadtest.wan import Link, LinkUnavailable
@@ -202,6 +202,28 @@ def wan(size: int, rtt: float, mbit: float, loss: float, **asked: Any) -> None:
         settings |= {"queue_bytes": link.queue_bytes, "congestion": link.congestion, "packets": link.counts}
         what = f"One file of {size / MIB:g} MiB at {rtt:g} ms, {mbit:g} Mbit/s, {loss:g} % loss"
         run.conclude(what, place, settings, samples)
+
+
+def _attacks(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
+    chosen = tuple(filter(None, value.split(",")))
+    if unknown := set(chosen) - {each.name for each in attacks.ATTACKS}:
+        raise click.BadParameter(f"no such attack: {', '.join(sorted(unknown))}")
+    return chosen
+
+
+@main.command("attacks")
+@click.option("--size", type=Size(), default="256M", show_default=True, help="Bytes of the honest file.")
+@click.option("--attacks", "names", default="", callback=_attacks, help="Names of the catalogue.  [default: all]")
+@shared
+def send_attacks(size: int, names: tuple[str, ...], **asked: Any) -> None:
+    """An honest upload alone, and beside each attack from another address."""
+    run = Asked(**asked)
+    with run.workplace() as (place, _):
+        source = workloads.make_source(place / "source", size)
+        sieges = [attacks.Siege(each, place) for each in attacks.ATTACKS if not names or each.name in names]
+        samples = rounds.measure(sieges, run.rounds, lambda siege: attacks.once(siege, source))
+        what = f"One file of {size / MIB:g} MiB over loopback, alone and beside attacks, each several times at once"
+        run.conclude(what, place, {"size": size, "attacks": list(names)}, samples, "")
 
 
 @main.command("files")

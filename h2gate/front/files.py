@@ -17,10 +17,8 @@ _HANDLERS: dict[str, Callable[[Request, Uploads], Awaitable[None]]] = {
     "PATCH": plain.patch,
     "DELETE": plain.delete,
     "POST": posting.post,
-    "GET": getting.get,
-    "HEAD": getting.get,
 }
-_ALLOW = ", ".join([*_HANDLERS, "OPTIONS"])
+_ALLOW = ", ".join([*_HANDLERS, "GET", "HEAD", "OPTIONS"])
 
 
 async def serve(request: Request, gateway: Gateway) -> None:
@@ -30,6 +28,8 @@ async def serve(request: Request, gateway: Gateway) -> None:
         await resumable.create(request, gateway)
     elif bundle.is_bundle(request):
         await bundle.unpack(request, gateway)
+    elif request.method in ("GET", "HEAD"):
+        await getting.get(request, gateway)
     elif handler is not None:
         await handler(request, gateway.uploads)
     elif request.method == "OPTIONS":

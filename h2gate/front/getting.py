@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import AsyncGenerator
+from functools import partial
+
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
@@ -10,25 +14,29 @@ from h2gate.fields import byte_range, check_conditions, moment
 from h2gate.front.page import listing_page
 from h2gate.front.plain import facts
 from h2gate.front.request import Request, file_path, file_url
+from h2gate.gateway import Gateway
 from h2gate.storage.base import Entry
 from h2gate.transfer.file import File
+from h2gate.transfer.listing import Listed, Listings
 from h2gate.transfer.uploads import Uploads
 
 _TRIES = 8
+_PIECE_BYTES = 64 << 10
 _UNTRUSTED = [("x-content-type-options", "nosniff"), ("content-security-policy", "sandbox")]
 """What was uploaded is not ours to vouch for: as a page it must not act for who looks at it."""
 
 
-async def get(request: Request, uploads: Uploads) -> None:
+async def get(request: Request, gateway: Gateway) -> None:
     """Answer with a file or a folder's listing. A folder named without its slash is redirected to."""
     path, is_folder = file_path(request.raw_path)
     if is_folder:
-        await _list(request, uploads, path)
+        await _list(request, gateway.listings, path)
         return
+    uploads = gateway.uploads
     for tries_left in reversed(range(_TRIES)):
         file = await uploads.find(path)
         if file is None:
-            await _redirect_to_folder(request, uploads, path)
+            await _redirect_to_folder(request, gateway.listings, path)
             return
         try:
             await _send(request, uploads, file)
@@ -62,27 +70,37 @@ async def _send(request: Request, uploads: Uploads, file: File) -> None:
     await request.answer_stream(status, answer, stop - start, uploads.read(file, start, stop))
 
 
-async def _redirect_to_folder(request: Request, uploads: Uploads, path: str) -> None:
+async def _redirect_to_folder(request: Request, listings: Listings, path: str) -> None:
     try:
-        async with uploads.listing(path):
-            pass
+        await listings.exists(path)
     except (NotFound, BadPath):
         raise NotFound(f"there is no /{path}") from None
     await request.answer(301, [("location", f"{file_url(path)}/")])
 
 
-async def _list(request: Request, uploads: Uploads, folder: str) -> None:
-    async with uploads.listing(folder) as entries:
-        wanted = parse_accept_header(request.headers.get("accept", "*/*"), MIMEAccept)
-        best = wanted.best_match(["application/json", "text/html"], "application/json")
-        shown = f"{folder}/" if folder else ""
-        vary = [("vary", "accept")]
-        if best == "text/html":
-            page = listing_page(shown, [(each.name, not file, (file or each).identity) for each, file in entries])
-            await request.answer(200, vary, page, "text/html; charset=utf-8")
-        else:
-            told = {"path": shown, "entries": [_told(*each) for each in entries]}
-            await request.answer_json(200, told, vary)
+async def _list(request: Request, listings: Listings, folder: str) -> None:
+    wanted = parse_accept_header(request.headers.get("accept", "*/*"), MIMEAccept)
+    best = wanted.best_match(["application/json", "text/html"], "application/json")
+    shown = f"{folder}/" if folder else ""
+    is_html = best == "text/html"
+    async with listings.page(folder, partial(_as_html if is_html else _as_json, shown)) as page:
+        media_type = "text/html; charset=utf-8" if is_html else "application/json"
+        fields = [("vary", "accept"), ("content-type", media_type)]
+        await request.answer_stream(200, fields, len(page), _pieces(page))
+
+
+def _as_html(shown: str, entries: Listed) -> bytes:
+    return listing_page(shown, [(each.name, not file, (file or each).identity) for each, file in entries])
+
+
+def _as_json(shown: str, entries: Listed) -> bytes:
+    return json.dumps({"path": shown, "entries": [_told(*each) for each in entries]}).encode()
+
+
+async def _pieces(page: bytes) -> AsyncGenerator[bytes, None]:
+    """So that no more of it is queued than may be, and its room is held until it is read."""
+    for at in range(0, len(page), _PIECE_BYTES):
+        yield page[at : at + _PIECE_BYTES]
 
 
 def _told(entry: Entry, file: File | None) -> dict[str, object]:

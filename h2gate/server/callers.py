@@ -1,4 +1,5 @@
-"""Who is connected, by address: how many connections each has, and how much of the memory budget is held for it.
+"""Who is connected, by address: how many connections each has, how much of the memory budget is held for it, and how
+often it was cut off of late: who comes back at once to be cut off again would make handshakes a flood of their own.
 
 One address may hold as much as is left for all others, so it can never take everything, however many there are of it.
 """
@@ -6,9 +7,14 @@ One address may hold as much as is left for all others, so it can never take eve
 from __future__ import annotations
 
 import ipaddress
+import time
+from collections.abc import Callable
 
 from h2gate.budget import Budget
 
+OFFENCE_SECONDS = 10.0
+_MAX_OFFENDERS = 10_000
+"""So many are remembered; beyond that, all are forgotten."""
 _IPV6_SITE = 64
 """Whoever has one IPv6 address has as many as this prefix leaves (RFC 6177)."""
 
@@ -65,11 +71,40 @@ class Caller:
 class Callers:
     """All addresses of one worker that have a connection, or for which something is still held."""
 
-    def __init__(self, budget: Budget, max_connections: int) -> None:
-        """`max_connections` of one address; 0 is no limit."""
+    def __init__(
+        self,
+        budget: Budget,
+        max_connections: int,
+        max_offences: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`max_connections` of one address, and `max_offences` in `OFFENCE_SECONDS`; 0 is no limit."""
         self._budget = budget
         self._max = max_connections
+        self._max_offences = max_offences
+        self._clock = clock
+        self._offences: dict[str, tuple[float, int]] = {}
+        """When the count began, and how many there were since."""
         self._callers: dict[str, Caller] = {}
+
+    def offended(self, address: str) -> None:
+        """A connection of this `Caller.address` was ended for what it sent."""
+        now = self._clock()
+        since, n_offences = self._offences.get(address, (now, 0))
+        if len(self._offences) >= _MAX_OFFENDERS:
+            self._offences.clear()
+        if now - since >= OFFENCE_SECONDS:
+            since, n_offences = now, 0
+        if n_offences + 1 == self._max_offences:
+            since = now  # from here on none is let in, and so none is counted, until this time is over
+        self._offences[address] = since, n_offences + 1
+
+    def is_barred(self, host: str) -> bool:
+        """Whether this address was cut off so often that it has to wait."""
+        if not (self._max_offences and self._offences):
+            return False
+        since, n_offences = self._offences.get(_site(host), (0.0, 0))
+        return n_offences >= self._max_offences and self._clock() - since < OFFENCE_SECONDS
 
     def admit(self, host: str) -> Caller | None:
         """Whoever this address is, with one connection more; None if it has too many."""

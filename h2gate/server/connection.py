@@ -140,10 +140,17 @@ class Connection(asyncio.BufferedProtocol):
             else:
                 self._handle(event)
         self._receiving = False
+        self._end_if_exceeded()
         self._flush()
+
+    def _end_if_exceeded(self) -> None:
+        """Once: the transport is closing then. Before it is flushed, since that closes it as well."""
         if self.engine.exceeded is not None and not self._transport.is_closing():
-            self.limited(self.engine.exceeded, "too many frames; the connection is ended")
-            self._close()
+            self.limited(self.engine.exceeded, "too much of it; the connection is ended")
+            self._worker.callers.offended(self._address)
+            self._flush()
+            if not self._transport.is_closing():
+                self._close()
 
     def _handle(self, event: Event) -> None:
         match event:
@@ -151,7 +158,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._open(event)
             case Trailers(stream_id, headers):
                 if (stream := self.streams.get(stream_id)) is not None:
-                    stream.ended(headers)
+                    stream.trailed(headers)
             case Reset(stream_id):
                 if (stream := self.streams.get(stream_id)) is not None:
                     stream.gone()
@@ -259,7 +266,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         while not self._paused and (data := self.engine.data_to_send(WRITE_BYTES)):
             self._transport.write(data)
-        for stream in list(self.senders):
+        for stream in tuple(self.senders):
             stream.sendable()
         if self.engine.done:
             self._close()
@@ -372,8 +379,8 @@ def _address(name: Sequence[object] | str | None) -> tuple[str, int] | None:
 
 def _tcp_round_trip(sock: socket.socket | None) -> float:
     """Seconds, as the kernel measured it (tcpi_rtt of TCP_INFO, microseconds at offset 68); 0 where it does not say."""
-    if sock is None or not hasattr(socket, "TCP_INFO"):
-        return 0.0
+    if sock is None or not hasattr(socket, "TCP_INFO") or sock.fileno() < 0:
+        return 0.0  # or closed, while an application still takes what came before
     try:
         info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 72)
     except OSError:

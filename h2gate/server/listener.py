@@ -71,6 +71,10 @@ class Listener:
 
     def _admit(self, sock: socket.socket, host: str) -> None:
         worker = self._worker
+        if worker.callers.is_barred(host):
+            worker.metrics.limit_hit("address_offences", host, "was cut off too often")
+            sock.close()
+            return
         caller = worker.callers.admit(host)
         if caller is None:
             worker.metrics.limit_hit("address_connections", host, "has as many connections as it may")

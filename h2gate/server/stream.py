@@ -16,9 +16,11 @@ from h2gate.wire.engine import Engine, ErrorCode, Header, Headers
 
 WAKE_BYTES = 1 << 20
 """The application is woken for this much at most: 4,000 wake-ups a GiB cost half of what 25,000 do."""
-ANSWER_BYTES = 768 << 10
-"""What an answer may hold here while it is read: a chunk of the application's, and what is queued before it waits."""
+CHUNK_BYTES = 256 << 10
+"""What an answer to GET holds in any case: the application has read a chunk before it knows whether it may be sent."""
 SEND_BUFFER = 512 << 10
+ANSWER_BYTES = SEND_BUFFER
+"""What it may hold beyond that while it is read, where there is room: what is queued before the application waits."""
 STREAM_BYTES = 16 << 10
 """What a request costs beside its body: objects, a task, what the storage keeps for it."""
 HEADER_COST = 8
@@ -69,7 +71,7 @@ class Stream(Exchange):
         self.id = request.stream_id
         self._fields = fields
         self._host = host
-        self._cost = STREAM_BYTES + HEADER_COST * list_bytes(request.headers)
+        self._cost = STREAM_BYTES + HEADER_COST * list_bytes(request.headers) + (CHUNK_BYTES if method == "GET" else 0)
         self._window = Window(self._first_bytes(request), self._most_bytes(), host.account)
         self._answer_pace = Pace(host.settings.min_body_rate, host.settings.answer_seconds)
         self._share: Share | None = None
@@ -81,7 +83,7 @@ class Stream(Exchange):
         self._drained_bytes = 0
         self._drain_timer: asyncio.TimerHandle | None = None
         self._sender: asyncio.Future[None] | None = None
-        self._is_leaving = False
+        self._is_ending = False
         self._is_over = False
         self._is_served = False
 
@@ -123,7 +125,18 @@ class Stream(Exchange):
     def ended(self, trailers: Sequence[Header] = ()) -> None:
         super().ended(trailers)
         if self.answered:
-            self._over_when_sent()
+            self._end_when_sent()
+
+    def trailed(self, trailers: Sequence[Header]) -> None:
+        """The body has ended with trailers. They cost what a header does; one that is too long ends the request."""
+        size, cost = list_bytes(trailers), HEADER_COST * list_bytes(trailers)
+        if size <= self._host.settings.max_header_list and self._host.account.take(cost):
+            self._cost += cost
+            self.ended(trailers)
+            return
+        limit = "memory" if size <= self._host.settings.max_header_list else "max_header_list"
+        self._host.limited(limit, f"{self.method}: trailers of {size} bytes")
+        self._break_off()
 
     def gone(self) -> None:
         super().gone()
@@ -144,10 +157,10 @@ class Stream(Exchange):
 
     def sendable(self) -> None:
         """Bytes have left, or never will: look again."""
-        if self._is_leaving and not self._is_over:
-            self._over_when_sent()
         if self._sender is not None and not self._sender.done():
             self._sender.set_result(None)
+        if self._is_ending:
+            self._end_when_sent()
 
     # What `Exchange` asks for
 
@@ -228,25 +241,17 @@ class Stream(Exchange):
     def _finished(self) -> None:
         super()._finished()
         if self.request_ended or self.peer_gone:
-            self._over_when_sent()
+            self._end_when_sent()
         elif self._drain_timer is None:
             # RFC 9113 section 8.1: the answer is whole, the rest of the request is not wanted. Many clients must send
             # a little more before they look, so the stream is not reset at once.
             self._drain_timer = self._host.loop.call_later(self._host.settings.drain_seconds, self._stop_draining)
 
-    def _over_when_sent(self) -> None:
-        """What is left of the answer is held here until the peer takes it."""
-        self._is_leaving = True
-        if self._host.engine.queued_bytes(self.id) and not self.peer_gone:
-            self._host.senders.add(self)
-        else:
-            self._over()
-
     def _stop_draining(self) -> None:
         if not (self.request_ended or self.peer_gone):
             self._host.engine.reset(self.id, ErrorCode.NO_ERROR)
             self._host.plan_flush()
-        self._over_when_sent()
+        self._end_when_sent()
 
     def _abort(self) -> None:
         self._host.engine.reset(self.id, ErrorCode.INTERNAL_ERROR)
@@ -257,17 +262,24 @@ class Stream(Exchange):
         self._host.plan_flush()
         self.gone()
 
+    def _end_when_sent(self) -> None:
+        """Until the peer has taken what is queued of the answer it costs what it did, and must be taken in time."""
+        if self._host.engine.queued_bytes(self.id):
+            self._is_ending = True
+            self._host.senders.add(self)
+        else:
+            self._over()
+
     def _over(self) -> None:
+        self._is_ending = False
+        self._host.senders.discard(self)
         if self._drain_timer is not None:
             self._drain_timer.cancel()
         self._is_over = True
-        self._host.senders.discard(self)
         if self._share is not None:
             self._share.leave()
             self._share = None
-        self._host.engine.credit(
-            self.id, self._uncredited
-        )  # to the connection: the stream's window is nobody's any more
+        self._host.engine.credit(self.id, self._uncredited)  # for the connection's window
         self._uncredited = 0
         self._host.forget(self)
         self._release_if_done()

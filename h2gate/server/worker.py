@@ -65,7 +65,7 @@ class Worker:
         """For connections that are accepted from now on."""
         self.buffer = memoryview(bytearray(READ_BYTES))
         """What every connection reads into: nothing stays in it beyond one call."""
-        self.callers = Callers(budget, settings.max_address_connections)
+        self.callers = Callers(budget, settings.max_address_connections, settings.max_address_offences)
         self.fairness = Fairness(self.loop)
         self.visits: set[Visit] = set()
         """Every connection, in whatever state."""

@@ -6,31 +6,26 @@ under its path, then the sender is told. Whatever stopped before the end was tol
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from h2gate.budget import Budget
 from h2gate.codec.digest import ALGORITHMS, Hashes, merged, trailer_digests, verify
 from h2gate.errors import BadField, Conflict, GateError, NotFound, OffsetConflict
 from h2gate.ledger.base import Ledger
-from h2gate.storage.base import Entry, Extension, Storage
+from h2gate.storage.base import Extension, Storage
 from h2gate.transfer.decoding import Decoding
-from h2gate.transfer.file import File, Precondition, known_by, listed
+from h2gate.transfer.file import File, Precondition
 from h2gate.transfer.pipeline import Metered
 from h2gate.upload import Body, Identity, Upload
 
 _HASHES_KEPT = 4096
 _LOOKS = 3
-_ENTRY_BYTES = 2048
-"""What an entry of a listing takes, with its record and its line of the answer."""
-_WAIT_SECONDS = 30.0
 _SMALL_BYTES = 128 << 10
 """So many are here before it is known whether they may become a file; looking first would cost more."""
 
@@ -38,15 +33,11 @@ _SMALL_BYTES = 128 << 10
 class Uploads:
     """All that the dialects may ask for. Raises what storage and ledger raise, besides what is said below."""
 
-    def __init__(
-        self, storage: Storage, ledger: Ledger, decoding: Decoding, budget: Budget, *, digest: bool, max_body: int
-    ) -> None:
+    def __init__(self, storage: Storage, ledger: Ledger, decoding: Decoding, *, digest: bool, max_body: int) -> None:
         self._storage = storage
         self._ledger = ledger
         self._names = {"sha-256"} if digest else set()
         self._max_body = max_body
-        self._budget = budget
-        self._one_listing = asyncio.Lock()
         self.decoding = decoding
         """For bodies that come coded: `put` and `append` take them decoded."""
         self._hashes: OrderedDict[str, tuple[Identity, Any]] = OrderedDict()
@@ -268,24 +259,6 @@ class Uploads:
             precondition(await self.find(path))
         now = time.time()
         await self._forget(path, await self._storage.remove(path), now)
-
-    async def entries(self, folder: str) -> Sequence[tuple[Entry, File | None]]:
-        """The names in a folder, sorted, each file with what is known of it (None for a folder)."""
-        entries = await self._storage.entries(folder)
-        records = {known_by(each.path, each): each for each in await self._ledger.under(folder)}
-        prefix = f"{folder}/" if folder else ""
-        return [(each, None if each.is_folder else listed(prefix + each.name, each, records)) for each in entries]
-
-    @asynccontextmanager
-    async def listing(self, folder: str) -> AsyncIterator[Sequence[tuple[Entry, File | None]]]:
-        """`entries`, with room for them and for what is made of them. Raises `Busy` when there is none for long."""
-        async with AsyncExitStack() as room:
-            async with self._one_listing:
-                entries = await self.entries(folder)
-                n_bytes = min(_ENTRY_BYTES * len(entries), self._budget.n_bytes // 4)
-                held = self._budget.holding(n_bytes, _WAIT_SECONDS, "too many folders are being listed")
-                await room.enter_async_context(held)
-            yield entries
 
     async def recover(self) -> tuple[int, int]:
         """After a start, before anything else: drop what was coming in (nobody was told that it had arrived) and cut

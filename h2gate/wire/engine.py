@@ -162,7 +162,7 @@ class Engine(Protocol):
 
     @property
     def exceeded(self) -> str | None:
-        """The limit (a name of `FrameLimits`, or "flood") that made this end the connection; None when none did."""
+        """The limit that ended the connection (a name of `FrameLimits`, "flood" or "connection_errors"), if one did."""
 
     @property
     def header_open(self) -> bool:

@@ -16,6 +16,9 @@ UPDATE_BYTES = 2048
 """One WINDOW_UPDATE is fair for so many bytes of ours."""
 REQUEST_BYTES = 8192
 """What the header and the control frames of an ordinary request have at most."""
+REQUEST_FIELDS = 64
+FIELD_BYTES = 32
+"""What each field beyond that costs as overhead, however few bytes it came in (RFC 9113 section 6.5.2 counts so)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,15 @@ from h2gate.wire.engine import (
     Trailers,
     WindowOpened,
 )
-from h2gate.wire.frame_limits import NO_LIMITS, REQUEST_BYTES, TINY_BYTES, UPDATE_BYTES, FrameCounts
+from h2gate.wire.frame_limits import (
+    FIELD_BYTES,
+    NO_LIMITS,
+    REQUEST_BYTES,
+    REQUEST_FIELDS,
+    TINY_BYTES,
+    UPDATE_BYTES,
+    FrameCounts,
+)
 from h2gate.wire.frames import goaway_frame, reset_frame
 from h2gate.wire.order import Order
 from h2gate.wire.shrinking import LocalWindow
@@ -51,6 +59,9 @@ _EXCESS_HEADERS = 4
 
 _UNLIMITED = (2**31, 2**31)
 """Resets are counted here."""
+
+FLOOD, CONNECTION_ERROR = "flood", "connection_errors"
+"""What is exceeded where nghttp2 counts for itself, and where the peer made an error that it does not forgive."""
 
 _AHEAD = 1 << 16
 """How many bytes of answers `receive` serialises at most."""
@@ -83,9 +94,12 @@ class Nghttp2Engine:
         self._counts = FrameCounts(settings.limits if self._server else NO_LIMITS)
         self._body_bytes = 0
         """Of DATA since the last `receive`."""
-        self._flooded = False
+        self._fault: str | None = None
+        """Why nghttp2 itself ended the connection."""
         self._refused: set[int] = set()
         """Streams reset before anybody was told of them, until nghttp2 has closed them."""
+        self._reset: set[int] = set()
+        """Other streams that either end has reset, until then."""
         self._left = False
         self._early: list[Event] = []
         """Events found outside `receive`; it gives them out first."""
@@ -134,8 +148,9 @@ class Nghttp2Engine:
                 # ngh2 tells of a stream error only once its RST_STREAM is serialised, and the peer may stay silent.
                 self._ready += connection.data_to_send(_AHEAD)
         except ngh2.ConnectionProtocolError as error:
-            self._flooded = isinstance(error, ngh2.DenialOfServiceError)
-            code = ErrorCode.ENHANCE_YOUR_CALM if self._flooded else ErrorCode.PROTOCOL_ERROR
+            is_flood = isinstance(error, ngh2.DenialOfServiceError)
+            code = ErrorCode.ENHANCE_YOUR_CALM if is_flood else ErrorCode.PROTOCOL_ERROR
+            self._fault = FLOOD if is_flood else CONNECTION_ERROR
             self._last_words = goaway_frame(self._last_stream_id, code, str(error))
         except ngh2.ConnectionStateError:
             return []  # over already: what still comes is for nobody
@@ -147,7 +162,7 @@ class Nghttp2Engine:
 
     @property
     def exceeded(self) -> str | None:
-        return self._counts.exceeded or ("flood" if self._flooded else None)
+        return self._counts.exceeded or self._fault
 
     @property
     def header_open(self) -> bool:
@@ -201,14 +216,13 @@ class Nghttp2Engine:
                     events.append(Trailers(stream_id, headers))
             case ngh2.StreamReset(stream_id, error_code):
                 self._counts.count("resets")
+                self._reset.add(stream_id)
                 if self._known(stream_id):
                     events.append(Reset(stream_id, error_code, remote=True))
-            case ngh2.StreamClosed(stream_id, error_code, local_error):
-                self._refused.discard(stream_id)
-                self._close_window(stream_id)
-                if self._known(stream_id) and (error_code or local_error is not None):
-                    self._counts.count("stream_errors")
-                    events.append(Reset(stream_id, error_code, remote=False))
+            case ngh2.StreamClosed():
+                self._closed(event, events)
+            case ngh2.ConnectionClosed(error_code) if error_code:
+                self._fault = FLOOD if error_code == ErrorCode.ENHANCE_YOUR_CALM else CONNECTION_ERROR
             case ngh2.WindowUpdated(stream_id, _):
                 self._counts.count("window_updates")
                 events.append(WindowOpened(stream_id))
@@ -230,6 +244,8 @@ class Nghttp2Engine:
     def _request(self, request: Headers, events: list[Event]) -> None:
         self._last_stream_id = request.stream_id
         self._counts.earn("overhead", REQUEST_BYTES)
+        if (more := len(request.headers) - REQUEST_FIELDS) > 0:  # they may be references of a byte each
+            self._counts.count("overhead", FIELD_BYTES * more)
         if is_contradictory(request.headers):
             self._counts.count("stream_errors")
             self._refuse(request.stream_id, ErrorCode.PROTOCOL_ERROR)
@@ -240,11 +256,28 @@ class Nghttp2Engine:
             self._live.add(request.stream_id)
             events.append(request)
 
+    def _closed(self, event: ngh2.StreamClosed, events: list[Event]) -> None:
+        self._close_window(event.stream_id)
+        is_known, was_reset = self._known(event.stream_id), self._was_reset(event.stream_id)
+        if not event.error_code and event.local_error is None:
+            return
+        if not was_reset:
+            self._counts.count("stream_errors")  # also of requests so malformed that nobody was told of them
+        if is_known:
+            events.append(Reset(event.stream_id, event.error_code, remote=False))
+
     def _known(self, stream_id: int) -> bool:
         """Whether the caller still used it; it does not from now on."""
         is_known = stream_id in self._live
         self._live.discard(stream_id)
         return is_known
+
+    def _was_reset(self, stream_id: int) -> bool:
+        """Whether it ended by RST_STREAM of the peer or of whoever serves; asked once, at its end."""
+        was_reset = stream_id in self._reset or stream_id in self._refused
+        self._reset.discard(stream_id)
+        self._refused.discard(stream_id)
+        return was_reset
 
     def _refuse(self, stream_id: int, code: ErrorCode) -> None:
         """Reset a stream that nobody was told of; a refused one (REFUSED_STREAM) may be sent again."""
@@ -312,7 +345,7 @@ class Nghttp2Engine:
 
     def credit(self, stream_id: int, n_bytes: int) -> None:
         if n_bytes and self._last_words is None:
-            with suppress(ngh2.ConnectionStateError):
+            with suppress(*_LATE):
                 window = self._windows.get(stream_id)
                 if window is None:
                     self._connection.acknowledge_received_data(n_bytes, stream_id)
@@ -333,6 +366,8 @@ class Nghttp2Engine:
                 window.close()
 
     def reset(self, stream_id: int, code: int) -> None:
+        if stream_id in self._live and self._last_words is None:
+            self._reset.add(stream_id)
         self._call(self._connection.reset_stream, stream_id, code)
         self._live.discard(stream_id)
 

@@ -68,6 +68,19 @@ def test_files_measures_every_sender(tmp_path: Path, link: list[str]) -> None:
 
 
 @needs_curl
+def test_attacks_measures_the_upload_alone_and_beside_each_attack(tmp_path: Path) -> None:
+    place, saved = tmp_path / "place", tmp_path / "saved.json"
+    place.mkdir()
+    options = ["--size=4M", "--rounds=1", f"--folder={place}", f"--json={saved}", "--minutes=1"]
+    outcome = CliRunner().invoke(main, ["attacks", "--attacks=floods.ping-flood,answers.unread", *options])
+    assert outcome.exit_code == 0, outcome.output
+    assert list(place.iterdir()) == []
+    samples = json.loads(saved.read_text())["samples"]
+    assert [sample["candidate"].split()[1] for sample in samples] == ["floods.ping-flood", "answers.unread"]
+    assert all(sample["figures"]["speed kept"] > 0 for sample in samples)
+
+
+@needs_curl
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_that_is_stopped_leaves_neither_process_nor_file(tmp_path: Path, number: signal.Signals) -> None:
     command = [sys.executable, "-m", "loadtest.run", "upload", "--size=8M", "--rounds=1000", f"--folder={tmp_path}"]
