@@ -9,6 +9,8 @@ from the beginning, so a system that gives no more of them makes them slower and
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -17,6 +19,9 @@ from queue import SimpleQueue
 from typing import Generic, ParamSpec, TypeVar
 
 from h2gate.errors import GateError
+
+_NICE = 5
+"""Who computes over bodies gives way to the event loop, on which everybody waits."""
 
 Given = ParamSpec("Given")
 Job = TypeVar("Job")
@@ -154,6 +159,8 @@ class Threads:
         _resolve([future], results)
 
     def _run(self) -> None:
+        if sys.platform == "linux":  # elsewhere it would be the whole process
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
         while (run := self._queue.get()) is not None:
             run()
             del run  # and what it holds, before the next wait

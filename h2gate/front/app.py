@@ -1,4 +1,4 @@
-"""The Quart application. What carries files is served straight from ASGI (`_ROOMS`); pages and health by Quart.
+"""The Quart application. What carries files is served straight from ASGI (`_ROOMS`); pages by Quart.
 
 Quart would drain every body into memory as fast as it comes; here no route but those in the rooms takes a body, and
 those pull it (`asgi_http_class` is Quart's own hook for that).
@@ -14,9 +14,8 @@ from quart import Quart, Response, redirect
 from quart.asgi import ASGIHTTPConnection
 from werkzeug.exceptions import HTTPException
 
-from h2gate import metrics
 from h2gate.errors import GateError, NotFound, from_code
-from h2gate.front import cors, files, problem, resources, tus
+from h2gate.front import cors, files, health, problem, resources, tus
 from h2gate.front.page import page
 from h2gate.front.request import Request
 from h2gate.gateway import Gateway
@@ -25,6 +24,8 @@ Serve = Callable[[Request, Gateway], Awaitable[None]]
 
 _ROOMS: dict[bytes, Serve] = {b"files": files.serve, b"uploads": resources.serve, b"tus": tus.serve}
 """By the first segment of the path: what is served straight from ASGI."""
+_DESKS: dict[bytes, Serve] = {b"/healthz": health.healthz, b"/readyz": health.readyz, b"/metrics": health.scrape}
+"""By the whole path."""
 
 
 class Gate(Quart):
@@ -59,6 +60,8 @@ def _room(raw_path: bytes) -> Serve | None:
     """
     if not raw_path.startswith(b"/"):
         return _nowhere
+    if (desk := _DESKS.get(raw_path)) is not None:
+        return desk
     name, slash, _ = raw_path[1:].partition(b"/")
     return _ROOMS.get(name) if slash or name != b"files" else None
 
@@ -86,9 +89,6 @@ def create_app(gateway: Gateway) -> Gate:
     app.config["RESPONSE_TIMEOUT"] = None
     app.add_url_rule("/", "front_page", _front_page)
     app.add_url_rule("/files", "files", lambda: redirect("/files/", 301))
-    app.add_url_rule("/healthz", "healthz", _healthz)
-    app.add_url_rule("/readyz", "readyz", lambda: _readyz(gateway))
-    app.add_url_rule("/metrics", "metrics", lambda: Response(gateway.metrics.text(), content_type=metrics.MEDIA_TYPE))
     app.register_error_handler(HTTPException, _http_error)
     return app
 
@@ -96,16 +96,6 @@ def create_app(gateway: Gateway) -> Gate:
 def _front_page() -> Response:
     body = Markup("<p>An HTTP/2 upload gateway. <a href='/files/'>Files</a></p>")
     return Response(page("h2gate", body), content_type="text/html; charset=utf-8")
-
-
-def _healthz() -> Response:
-    return Response("ok\n", content_type="text/plain; charset=utf-8")
-
-
-def _readyz(gateway: Gateway) -> Response:
-    if gateway.draining:
-        return Response("draining\n", status=503, content_type="text/plain; charset=utf-8")
-    return Response("ready\n", content_type="text/plain; charset=utf-8")
 
 
 def _http_error(error: HTTPException) -> Response:

@@ -61,6 +61,7 @@ class Connection(asyncio.BufferedProtocol):
         self._flush_planned = False
         self._tick: asyncio.TimerHandle | None = None
         self._paused = False
+        self._is_resting = False
         self._burst = 0
         self._burst_since = 0.0
         self._leaving = False
@@ -100,6 +101,7 @@ class Connection(asyncio.BufferedProtocol):
             self._moderate(nbytes)
         else:
             self._burst += nbytes
+        self._worker.turns.read(self, nbytes)
 
     def _moderate(self, nbytes: int) -> None:
         """In the midst of a bulk transfer, look at the socket less often: many small reads cost more than few large.
@@ -109,12 +111,22 @@ class Connection(asyncio.BufferedProtocol):
         self._burst += nbytes
         if self._burst >= BURST_BYTES:
             now = self.loop.time()
-            if now - self._burst_since < BURST_SECONDS and not self._transport.is_closing():
-                self._transport.pause_reading()
-                self.loop.call_later(PAUSE_SECONDS, self._resume_reading)
+            if now - self._burst_since < BURST_SECONDS and not self._is_resting:
+                self.rest()
+                self.loop.call_later(PAUSE_SECONDS, self.go_on)
             self._burst, self._burst_since = 0, now
 
-    def _resume_reading(self) -> None:
+    def rest(self) -> bool:
+        """See `turns.Reader`."""
+        if self._is_resting or self._transport.is_closing():
+            return False
+        self._is_resting = True
+        self._transport.pause_reading()
+        return True
+
+    def go_on(self) -> None:
+        """See `turns.Reader`."""
+        self._is_resting = False
         if not self._transport.is_closing():
             self._transport.resume_reading()
 

@@ -11,11 +11,12 @@ from collections.abc import Callable, Hashable, Iterable
 
 TICK_SECONDS = 0.004
 QUANTUM_BYTES = 4 << 20
-MAX_QUANTUM_BYTES = 64 << 20
+MAX_QUANTUM_BYTES = 128 << 20
 _NO_LIMIT = 1 << 62
 _ACTIVE_TICKS = 60
 """Who has brought nothing for so long is waited for no more."""
-_IDLE = 0.5
+_USUAL_SECONDS = 0.5
+_IDLE = 0.25
 """Below this part of its usual pace the server is not what holds back."""
 
 
@@ -121,7 +122,7 @@ class Fairness:
         self._pace = 0.0
         """Bytes a second, of late."""
         self._usual = 0.0
-        """When nobody waited."""
+        """Over a longer time."""
         self._timer: asyncio.TimerHandle | None = None
         self._ticked_at = 0.0
 
@@ -136,12 +137,12 @@ class Fairness:
 
     def _tick(self) -> None:
         now = self._loop.time()
-        pace = self._root.recent / (now - self._ticked_at) if now > self._ticked_at else 0.0
+        elapsed = max(now - self._ticked_at, 1e-6)
+        pace = self._root.recent / elapsed
         self._ticked_at = now
         self.ticks += 1
         self._pace += (pace - self._pace) / 4
-        if not self.held or self._pace > self._usual:
-            self._usual += (self._pace - self._usual) / 32
+        self._usual += (pace - self._usual) * min(1.0, elapsed / _USUAL_SECONDS)
         self._keep_active()
         self._look_at(self._root, is_idle=bool(self.held) and self._pace < self._usual * _IDLE)
         for share in [each for each in self.held if _is_within(each)]:

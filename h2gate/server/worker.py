@@ -33,6 +33,7 @@ from h2gate.server.fairness import Fairness
 from h2gate.server.http1 import Http1Server
 from h2gate.server.inlet import Inlet
 from h2gate.server.listener import Listener, Visit
+from h2gate.server.turns import Turns
 from h2gate.wire.engine import Engine, EngineSettings, Header, Role
 from h2gate.wire.frame_limits import FrameLimits
 from h2gate.wire.nghttp2 import Nghttp2Engine
@@ -67,6 +68,7 @@ class Worker:
         """What every connection reads into: nothing stays in it beyond one call."""
         self.callers = Callers(budget, settings.max_address_connections, settings.max_address_offences)
         self.fairness = Fairness(self.loop)
+        self.turns = Turns(self.loop, READ_BYTES)
         self.visits: set[Visit] = set()
         """Every connection, in whatever state."""
         self.doorways: set[Doorway] = set()
