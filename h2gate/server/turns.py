@@ -1,6 +1,6 @@
-"""How much is read in one turn of the event loop, over all connections: small requests wait for a turn, not for a flood.
+"""How much is read in one turn of the event loop, over all connections: small requests wait for a turn and no longer.
 
-libuv reads a socket up to 32 times in a turn while there is more, which takes 20 ms of everybody's time. Here who
+libuv reads a socket up to 32 times in a turn while there is more, which takes 20 ms of everybody's time. Here whoever
 reads when the turn is used up rests, and goes on in the order in which he came to rest.
 """
 
