@@ -1,5 +1,5 @@
 """Who is connected, by address: how many connections each has, how much of the memory budget is held for it, and how
-often it was cut off of late: who comes back at once to be cut off again would make handshakes a flood of their own.
+often it was cut off of late: who comes back at once to be cut off again, is let in slowly.
 
 One address may hold as much as is left for all others, so it can never take everything, however many there are of it.
 """
@@ -9,10 +9,15 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from h2gate.budget import Budget
 
 OFFENCE_SECONDS = 10.0
+OFFENDER_PAUSE_SECONDS = 0.05
+"""From one connection of an offender to the next."""
+MAX_DELAY_SECONDS = 1.0
+"""Honest neighbours behind the same address wait no longer than this."""
 _MAX_OFFENDERS = 10_000
 """So many are remembered; beyond that, all are forgotten."""
 _IPV6_SITE = 64
@@ -68,6 +73,15 @@ class Caller:
             self._callers.pop(self.address, None)
 
 
+@dataclass(slots=True)
+class _Offender:
+    since: float
+    """When the count began; once it is full, the last offence."""
+    n_offences: int = 0
+    next_at: float = 0.0
+    """When the next connection may begin."""
+
+
 class Callers:
     """All addresses of one worker that have a connection, or for which something is still held."""
 
@@ -83,28 +97,30 @@ class Callers:
         self._max = max_connections
         self._max_offences = max_offences
         self._clock = clock
-        self._offences: dict[str, tuple[float, int]] = {}
-        """When the count began, and how many there were since."""
+        self._offenders: dict[str, _Offender] = {}
         self._callers: dict[str, Caller] = {}
 
     def offended(self, address: str) -> None:
         """A connection of this `Caller.address` was ended for what it sent."""
         now = self._clock()
-        since, n_offences = self._offences.get(address, (now, 0))
-        if len(self._offences) >= _MAX_OFFENDERS:
-            self._offences.clear()
-        if now - since >= OFFENCE_SECONDS:
-            since, n_offences = now, 0
-        if n_offences + 1 == self._max_offences:
-            since = now  # from here on none is let in, and so none is counted, until this time is over
-        self._offences[address] = since, n_offences + 1
+        offender = self._offenders.get(address)
+        if offender is None or now - offender.since >= OFFENCE_SECONDS:
+            if len(self._offenders) >= _MAX_OFFENDERS:
+                self._offenders.clear()
+            offender = self._offenders[address] = _Offender(now)
+        offender.n_offences += 1
+        if offender.n_offences >= self._max_offences:
+            offender.since = now
 
-    def is_barred(self, host: str) -> bool:
-        """Whether this address was cut off so often that it has to wait."""
-        if not (self._max_offences and self._offences):
-            return False
-        since, n_offences = self._offences.get(_site(host), (0.0, 0))
-        return n_offences >= self._max_offences and self._clock() - since < OFFENCE_SECONDS
+    def delay(self, host: str) -> float:
+        """Seconds that the next connection of this address has to wait, because many before it were cut off."""
+        if not (self._max_offences and self._offenders):
+            return 0.0
+        now, offender = self._clock(), self._offenders.get(_site(host))
+        if offender is None or offender.n_offences < self._max_offences or now - offender.since >= OFFENCE_SECONDS:
+            return 0.0
+        offender.next_at = min(max(offender.next_at, now) + OFFENDER_PAUSE_SECONDS, now + MAX_DELAY_SECONDS)
+        return offender.next_at - now
 
     def admit(self, host: str) -> Caller | None:
         """Whoever this address is, with one connection more; None if it has too many."""

@@ -17,6 +17,7 @@ from h2gate.server.exchange import scope_of
 from h2gate.server.stream import Stream, list_bytes
 from h2gate.wire.credit import Account
 from h2gate.wire.engine import Data, Engine, ErrorCode, Event, GoAway, Header, Headers, Pong, Reset, Trailers
+from h2gate.wire.frame_limits import CONNECTION_ERROR
 
 if TYPE_CHECKING:
     from h2gate.server.fairness import Share
@@ -159,7 +160,8 @@ class Connection(asyncio.BufferedProtocol):
         """Once: the transport is closing then. Before it is flushed, since that closes it as well."""
         if self.engine.exceeded is not None and not self._transport.is_closing():
             self.limited(self.engine.exceeded, "too much of it; the connection is ended")
-            self._worker.callers.offended(self._address)
+            if self.engine.exceeded != CONNECTION_ERROR:
+                self._worker.callers.offended(self._address)
             self._flush()
             if not self._transport.is_closing():
                 self._close()

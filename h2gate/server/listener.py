@@ -71,10 +71,9 @@ class Listener:
 
     def _admit(self, sock: socket.socket, host: str) -> None:
         worker = self._worker
-        if worker.callers.is_barred(host):
-            worker.metrics.limit_hit("address_offences", host, "was cut off too often")
-            sock.close()
-            return
+        delay = worker.callers.delay(host)
+        if delay:
+            worker.metrics.limit_hit("address_offences", host, "was cut off often and is let in slowly")
         caller = worker.callers.admit(host)
         if caller is None:
             worker.metrics.limit_hit("address_connections", host, "has as many connections as it may")
@@ -87,12 +86,18 @@ class Listener:
             return
         visit = Visit(worker, caller)
         worker.visits.add(visit)
-        task = worker.loop.create_task(self._shake_hands(sock, visit))
+        task = worker.loop.create_task(self._shake_hands(sock, visit, delay))
         self._handshakes.add(task)
         task.add_done_callback(self._handshakes.discard)
 
-    async def _shake_hands(self, sock: socket.socket, visit: Visit) -> None:
+    async def _shake_hands(self, sock: socket.socket, visit: Visit, delay: float) -> None:
         worker = self._worker
+        try:
+            await asyncio.sleep(delay)
+        except asyncio.CancelledError:
+            sock.close()
+            visit.leave()
+            raise
         context = worker.tls if self._tls else None
         try:
             await worker.loop.connect_accepted_socket(

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 SECONDS = 10.0
+FLOOD, CONNECTION_ERROR = "flood", "connection_errors"
+"""What else can end a connection: what the engine itself takes for a flood, and what is no HTTP/2."""
 TINY_BYTES = 64
 UPDATE_BYTES = 2048
 """One WINDOW_UPDATE is fair for so many bytes of ours."""

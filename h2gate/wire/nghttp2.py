@@ -33,7 +33,9 @@ from h2gate.wire.engine import (
     WindowOpened,
 )
 from h2gate.wire.frame_limits import (
+    CONNECTION_ERROR,
     FIELD_BYTES,
+    FLOOD,
     NO_LIMITS,
     REQUEST_BYTES,
     REQUEST_FIELDS,
@@ -60,7 +62,6 @@ _EXCESS_HEADERS = 4
 _UNLIMITED = (2**31, 2**31)
 """Resets are counted here."""
 
-FLOOD, CONNECTION_ERROR = "flood", "connection_errors"
 """What is exceeded where nghttp2 counts for itself, and where the peer made an error that it does not forgive."""
 
 _AHEAD = 1 << 16
