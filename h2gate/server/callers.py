@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from h2gate.budget import Budget
 
 OFFENCE_SECONDS = 10.0
-OFFENDER_PAUSE_SECONDS = 0.05
+OFFENDER_PAUSE_SECONDS = 0.2
 """From one connection of an offender to the next."""
 MAX_DELAY_SECONDS = 1.0
 """Honest neighbours behind the same address wait no longer than this."""

@@ -28,6 +28,8 @@ log = logging.getLogger("h2gate.server")
 
 TICK_SECONDS = 0.02
 FULL_READ_BYTES = 128 << 10
+SLICE_BYTES = 32 << 10
+"""A flood is noticed after so much of it."""
 BURST_BYTES = 65536
 BURST_SECONDS = 0.002
 PAUSE_SECONDS = 0.0005
@@ -134,6 +136,15 @@ class Connection(asyncio.BufferedProtocol):
     def received(self, data: memoryview) -> None:
         """Take what was read; everything it causes leaves in one write."""
         self._receiving = True
+        for at in range(0, len(data), SLICE_BYTES):
+            self._take(data[at : at + SLICE_BYTES])
+            if self.engine.exceeded is not None:
+                break
+        self._receiving = False
+        self._end_if_exceeded()
+        self._flush()
+
+    def _take(self, data: memoryview) -> None:
         streams = self.streams
         events = self.engine.receive(data)
         if events:
@@ -152,9 +163,6 @@ class Connection(asyncio.BufferedProtocol):
                     stream.ended()
             else:
                 self._handle(event)
-        self._receiving = False
-        self._end_if_exceeded()
-        self._flush()
 
     def _end_if_exceeded(self) -> None:
         """Once: the transport is closing then. Before it is flushed, since that closes it as well."""
