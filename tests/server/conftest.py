@@ -106,9 +106,14 @@ def gate(request: pytest.FixtureRequest) -> Gate:
 
 
 class FullBody(PassedOn):
+    def __init__(self, body: Body) -> None:
+        super().__init__(body)
+        self._n_bytes = 0
+
     async def pull(self) -> Batch:
         batch = await super().pull()
-        if batch.n_bytes > FullStorage.ROOM or not batch.last:
+        self._n_bytes += batch.n_bytes
+        if self._n_bytes > FullStorage.ROOM:
             raise StorageFull("no space left, says the test")
         return batch
 
