@@ -16,7 +16,7 @@ demo: .venv/run.stamp ## start a gateway, send it files and show what arrived
 	$(BIN)/h2gate demo $(ARGS)
 
 test: .venv/dev.stamp ## run the tests, several files at once; ARGS="-n 0 tests/wire" for some of them, in one process
-	$(BIN)/python -m pytest -n 4 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
 
 fuzz: .venv/fuzz.stamp ## search ten minutes for what breaks; ARGS="--seconds 60 form archive" for less
 	$(BIN)/python -m tests.fuzz.run $(ARGS)

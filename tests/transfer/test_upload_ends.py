@@ -123,7 +123,9 @@ def test_concatenation_that_nobody_feeds_is_over_with_its_parts(tmp_path: Path) 
             outdate(tmp_path, parts[1])
             await gateway.resumables.expire()
         assert [await state(gateway, each) for each in parts] == ["expired"] * 2
-        assert kept(tmp_path) == {}
+        async with asyncio.timeout(20):
+            while kept(tmp_path):  # the bytes go after the record
+                await gateway.resumables.expire()
 
     run(tmp_path, test)
 
