@@ -160,7 +160,7 @@ class Threads:
 
     def _run(self) -> None:
         if sys.platform == "linux":  # elsewhere it would be the whole process
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+            os.nice(_NICE)
         while (run := self._queue.get()) is not None:
             run()
             del run  # and what it holds, before the next wait
