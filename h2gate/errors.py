@@ -104,8 +104,32 @@ class DigestMismatch(BadRequest):
     code, title = "digest_mismatch", "The bytes do not have the digest that was sent"
 
 
+class BadScope(BadRequest):
+    """A right whose words cannot be understood."""
+
+    code, title = "bad_scope", "Not a right"
+
+
+class Unauthenticated(GateError):
+    """Nobody, or a credential that is not good. The answer has `WWW-Authenticate` (RFC 9110 section 11.6.1)."""
+
+    status, code, title = 401, "unauthenticated", "Who are you?"
+
+
+class ExpiredCredential(Unauthenticated):
+    """It was good once: another one may do, and what was sent so far is kept."""
+
+    code, title = "expired_credential", "The credential has expired"
+
+
 class Refused(GateError):
     status, code, title = 403, "refused", "Refused"
+
+
+class Forbidden(Refused):
+    """Recognised, and not allowed."""
+
+    code, title = "forbidden", "Not allowed"
 
 
 class NotFound(GateError):
@@ -187,6 +211,13 @@ class LedgerFailed(GateError):
     retry_after_seconds = 5
 
 
+class Unrecognisable(GateError):
+    """Who it is cannot be found out now: whoever is to be asked is slow, down or makes no sense. Nothing is allowed."""
+
+    status, code, title, retry = 503, "unrecognisable", "Nobody can be recognised now; try again", True
+    retry_after_seconds = 5
+
+
 class Draining(GateError):
     status, code, title, retry = 503, "draining", "Going down; try again", True
     retry_after_seconds = 1
@@ -210,6 +241,12 @@ class StorageFull(GateError):
     """No space or quota left (ENOSPC, EDQUOT). What was sent is not stored."""
 
     status, code, title, retry = 507, "storage_full", "No space left", True
+
+
+class OverQuota(GateError):
+    """More than the tenant, or this credential, may have. `left` tells how many bytes or files there are left."""
+
+    status, code, title = 507, "over_quota", "The quota is used up"
 
 
 TROUBLE = (StorageFailed, LedgerFailed, StorageFull, Exhausted)
