@@ -1,0 +1,52 @@
+"""To whom the CPU time is charged that a request takes in a thread, where that is far more than requests usually take.
+
+The server says who pays, for the task that serves a request; whoever has something expensive done asks when, and says
+what it took. Nobody in between hands it on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import ParamSpec, Protocol, TypeVar
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+
+
+class Payer(Protocol):
+    """Who asked."""
+
+    def spent(self, seconds: float) -> None:
+        """It took so much CPU time."""
+
+    def pause(self) -> float:
+        """Seconds that it has to wait before it gets more of it."""
+
+
+_payer: ContextVar[Payer | None] = ContextVar("payer", default=None)
+
+
+def charge_to(payer: Payer) -> None:
+    """Who pays for what this task does, and those that it makes."""
+    _payer.set(payer)
+
+
+def spent(seconds: float) -> None:
+    """Something took so much CPU time; to be called in the task."""
+    if (payer := _payer.get()) is not None:
+        payer.spent(seconds)
+
+
+def pause() -> float:
+    """Seconds to wait before something expensive is begun."""
+    payer = _payer.get()
+    return payer.pause() if payer is not None else 0.0
+
+
+def timed(work: Callable[Given, Result], *args: Given.args, **named: Given.kwargs) -> tuple[Result, float]:
+    """`work`'s result, and the CPU seconds of this thread that it took."""
+    began = time.thread_time()
+    result = work(*args, **named)
+    return result, time.thread_time() - began
