@@ -19,7 +19,6 @@ from h2gate.server.exchange import scope_of
 from h2gate.server.stream import Stream, list_bytes
 from h2gate.wire.credit import Account
 from h2gate.wire.engine import Data, Engine, ErrorCode, Event, GoAway, Header, Headers, Pong, Reset, Trailers
-from h2gate.wire.frame_limits import CONNECTION_ERROR
 
 if TYPE_CHECKING:
     from h2gate.server.fairness import Share
@@ -183,8 +182,7 @@ class Connection(asyncio.BufferedProtocol):
         """Once: the transport is closing then. Before it is flushed, since that closes it as well."""
         if self.engine.exceeded is not None and not self._transport.is_closing():
             self.limited(self.engine.exceeded, "too much of it; the connection is ended")
-            if self.engine.exceeded != CONNECTION_ERROR:
-                self._worker.callers.offended(self._address)
+            self._worker.callers.offended(self._address)
             self._flush()
             if not self._transport.is_closing():
                 self._close()
@@ -254,7 +252,7 @@ class Connection(asyncio.BufferedProtocol):
             stream, version="2", scheme=self._scheme, headers=headers, client=self._client, server=self._server
         )
         self._n_begun += 1
-        task = self.loop.create_task(self._worker.efforts.serve(self._address, stream.run, self._worker.app, scope))
+        task = self.loop.create_task(self._worker.efforts.serve(self._address, stream, self._worker.app, scope))
         self._tasks.add(task)
         task.add_done_callback(self._task_ended)
         task.add_done_callback(lambda _: stream.served())

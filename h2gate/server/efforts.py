@@ -1,8 +1,8 @@
 """Whose requests take more CPU time than is usual waits before it gets more, while others are at work.
 
 The event loop is one thread: a header of a thousand fields, or a folder of many thousand names, is paid by everybody.
-What is usual for a request and its bytes is free. What goes beyond it is owed by the address, and worked off at a tenth
-of a second a second; until then its connections are not read and its requests not begun. Alone, nobody waits.
+What is usual for a request and its bytes is next to free. What goes beyond it is owed by the address, and worked off at
+a tenth of a second a second; until then its connections are not read and its requests not begun. Alone, nobody waits.
 """
 
 from __future__ import annotations
@@ -11,15 +11,21 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass
+from functools import partial
 from types import coroutine
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from h2gate.effort import charge_to
+from h2gate.effort import FILE_SECONDS, charge_to
+
+if TYPE_CHECKING:
+    from h2gate.server.exchange import App, Exchange, Message
 
 REQUEST_SECONDS = 300e-6
 """Usual for a request; a small upload takes 100 to 200 µs."""
 BYTE_SECONDS = 2e-3 / (1 << 20)
 """Usual for a byte that comes or goes; of a large body one takes a quarter of it."""
+REFUSAL_SECONDS = 150e-6
+"""For a request that came to nothing (4xx, 5xx), however little it took: five hundred in a second are enough."""
 HANDSHAKE_SECONDS = 1e-3
 """Of a TLS handshake, beyond what is usual for the request that follows it."""
 WORKED_OFF = 0.1
@@ -69,6 +75,9 @@ class Efforts:
         debt.seconds = min(self._left(debt, now) + seconds - usual, _MAX_SECONDS)
         debt.at = now
 
+    def _took(self, address: str, seconds: float) -> None:
+        self.spent(address, FILE_SECONDS + max(0.0, seconds - REQUEST_SECONDS / 2))
+
     def pause(self, address: str) -> float:
         """Seconds that this address has to wait now; 0.0 for almost everybody."""
         debt = self._debts.get(address)
@@ -88,12 +97,14 @@ class Efforts:
     def _left(debt: _Debt, now: float) -> float:
         return max(0.0, debt.seconds - (now - debt.at) * WORKED_OFF)
 
-    async def serve(self, address: str, run: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
+    async def serve(self, address: str, exchange: Exchange, app: App, scope: Message) -> None:
         """A request of this address: begun when it may be, and what is dear of it charged."""
         if seconds := self.pause(address):
             await asyncio.sleep(seconds)
         charge_to(_Payer(self, address))
-        await _first_step(run(*args), lambda seconds: self.spent(address, seconds, REQUEST_SECONDS / 2))
+        await _first_step(exchange.run(app, scope), partial(self._took, address))
+        if exchange.is_refused:
+            self.spent(address, REFUSAL_SECONDS)
 
 
 class _Payer(NamedTuple):

@@ -105,7 +105,7 @@ class Http1Protocol(H11Protocol):
             server=self.server,
         )
         self.worker.efforts.at_work(self.caller.address)
-        self.task_group.spawn(self.worker.efforts.serve, self.caller.address, exchange.run, self.worker.app, scope)
+        self.task_group.spawn(self.worker.efforts.serve, self.caller.address, exchange, self.worker.app, scope)
 
 
 def _fields(request: h11.Request) -> list[Header]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
+from typing import cast
 
 import pytest
 
 from h2gate import effort
 from h2gate.server.efforts import HANDSHAKE_SECONDS, WORKED_OFF, Efforts
+from h2gate.server.exchange import App, Exchange
 
 DEAR, OTHER = "192.0.2.1", "192.0.2.2"
 THREE = 3.0
@@ -29,6 +32,21 @@ def start() -> tuple[Efforts, Clock]:
     efforts.at_work(OTHER)
     efforts.at_work(DEAR)
     return efforts, clock
+
+
+class Request:
+    """A stand-in for an exchange."""
+
+    def __init__(self, work: Callable[..., Awaitable[None]], *args: str) -> None:
+        self.is_refused = False
+        self._work, self._args = work, args
+
+    async def run(self, app: object, scope: object) -> None:
+        await self._work(*self._args)
+
+
+async def serve(efforts: Efforts, address: str, work: Callable[..., Awaitable[None]], *args: str) -> None:
+    await efforts.serve(address, cast(Exchange, Request(work, *args)), cast(App, None), {})
 
 
 def test_what_goes_beyond_the_usual_is_waited_for_and_worked_off_in_time() -> None:
@@ -72,6 +90,28 @@ def test_no_wait_is_longer_than_three_seconds_and_none_is_for_next_to_nothing() 
     assert efforts.pause(DEAR) == pytest.approx(THREE)
 
 
+def test_small_things_and_refusals_are_charged_a_little_so_that_one_address_has_not_the_whole_loop_for_them() -> None:
+    efforts, clock = start()
+
+    async def nothing() -> None:
+        pass
+
+    async def ask(n_times: int, *, refused: bool) -> float:
+        clock.now += 100
+        efforts.at_work(OTHER)
+        for _ in range(n_times):  # alone: nobody waits, but it is charged
+            request = Request(nothing)
+            request.is_refused = refused
+            await efforts.serve(OTHER, cast(Exchange, request), cast(App, None), {})
+        efforts.at_work(DEAR)
+        return efforts.pause(OTHER)
+
+    assert asyncio.run(ask(30, refused=False)) == 0
+    few, many = asyncio.run(ask(100, refused=False)), asyncio.run(ask(100, refused=True))
+    assert few == pytest.approx(0.05, rel=0.5)
+    assert many == pytest.approx(4 * few, rel=0.5)
+
+
 def test_so_many_addresses_are_remembered_and_no_more() -> None:
     efforts, _ = start()
     for number in range(25_000):
@@ -97,7 +137,7 @@ def test_a_request_is_charged_for_its_first_step_and_for_what_it_says_that_it_ha
         effort.spent(seconds)
         assert efforts.pause(DEAR) == effort.pause() > 0
 
-    asyncio.run(efforts.serve(DEAR, dear))
+    asyncio.run(serve(efforts, DEAR, dear))
 
 
 def test_a_request_that_is_cancelled_or_fails_does_so_as_if_nobody_watched() -> None:
@@ -116,7 +156,7 @@ def test_a_request_that_is_cancelled_or_fails_does_so_as_if_nobody_watched() -> 
         raise ValueError("as it is")
 
     async def cancel() -> None:
-        task = asyncio.create_task(efforts.serve(OTHER, waits))
+        task = asyncio.create_task(serve(efforts, OTHER, waits))
         await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -125,7 +165,7 @@ def test_a_request_that_is_cancelled_or_fails_does_so_as_if_nobody_watched() -> 
     asyncio.run(cancel())
     assert seen == ["cancelled"]
     with pytest.raises(ValueError, match="as it is"):
-        asyncio.run(efforts.serve(OTHER, fails))
+        asyncio.run(serve(efforts, OTHER, fails))
 
 
 def test_who_owes_is_begun_later_and_in_the_end() -> None:
@@ -140,7 +180,7 @@ def test_who_owes_is_begun_later_and_in_the_end() -> None:
 
     async def both() -> float:
         began = time.monotonic()
-        await asyncio.gather(efforts.serve(DEAR, says, "dear"), efforts.serve(OTHER, says, "other"))
+        await asyncio.gather(serve(efforts, DEAR, says, "dear"), serve(efforts, OTHER, says, "other"))
         return time.monotonic() - began
 
     assert asyncio.run(both()) >= 0.03, (
