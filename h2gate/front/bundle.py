@@ -112,7 +112,7 @@ class Bundle:
     async def _walk(self, puts: asyncio.TaskGroup) -> None:
         while (member := await self._archive.next_member()) is not None:
             await self._lines.room()
-            await effort.worth(effort.FILE_SECONDS)
+            await effort.worth(effort.SMALL_SECONDS)
             if member.kind != "folder":  # it is made with the first file in it
                 await self._take(member, puts)
         await self._archive.drop_padding()

@@ -89,7 +89,7 @@ class Form:
     async def _begin_part(self) -> None:
         """A part costs as much as a small file, and thousands come in one pull: others have their turns in between."""
         self._n_parts += 1
-        await effort.worth(effort.FILE_SECONDS)
+        await effort.worth(effort.SMALL_SECONDS)
         if self._n_parts % PARTS_AT_ONCE == 0:
             await asyncio.sleep(0)
 

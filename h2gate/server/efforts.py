@@ -15,7 +15,7 @@ from functools import partial
 from types import coroutine
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from h2gate.effort import FILE_SECONDS, charge_to
+from h2gate.effort import SMALL_SECONDS, charge_to
 
 if TYPE_CHECKING:
     from h2gate.server.exchange import App, Exchange, Message
@@ -49,7 +49,9 @@ class _Debt:
 class Efforts:
     """One per worker."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, waits: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+        """`waits` is called with an address that is told to."""
+        self._waits = waits
         self._clock = clock
         self._debts: dict[str, _Debt] = {}
         self._latest = ("", -_OTHERS_SECONDS)
@@ -76,7 +78,7 @@ class Efforts:
         debt.at = now
 
     def _took(self, address: str, seconds: float) -> None:
-        self.spent(address, FILE_SECONDS + max(0.0, seconds - REQUEST_SECONDS / 2))
+        self.spent(address, SMALL_SECONDS + max(0.0, seconds - REQUEST_SECONDS / 2))
 
     def pause(self, address: str) -> float:
         """Seconds that this address has to wait now; 0.0 for almost everybody."""
@@ -91,6 +93,7 @@ class Efforts:
         other = self._other if self._latest[0] == address else self._latest
         if left < _WORTH_SECONDS or now - other[1] >= _OTHERS_SECONDS:
             return 0.0
+        self._waits(address)
         return left / WORKED_OFF
 
     @staticmethod

@@ -72,8 +72,8 @@ class Worker:
         self.buffer = memoryview(bytearray(READ_BYTES))
         """What every connection reads into: nothing stays in it beyond one call."""
         self.callers = Callers(budget, settings.max_address_connections, settings.max_address_offences)
-        self.efforts = Efforts()
         self.fairness = Fairness(self.loop)
+        self.efforts = Efforts(self.fairness.step_back)
         self.turns = Turns(self.loop, READ_BYTES)
         self.visits: set[Visit] = set()
         """Every connection, in whatever state."""

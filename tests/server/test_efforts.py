@@ -28,7 +28,7 @@ class Clock:
 
 def start() -> tuple[Efforts, Clock]:
     clock = Clock()
-    efforts = Efforts(clock)
+    efforts = Efforts(print, clock)
     efforts.at_work(OTHER)
     efforts.at_work(DEAR)
     return efforts, clock
@@ -70,7 +70,7 @@ def test_the_usual_is_free_however_much_of_it_there_is() -> None:
 
 def test_alone_nobody_waits_and_debts_are_kept_for_when_others_come() -> None:
     clock = Clock()
-    efforts = Efforts(clock)
+    efforts = Efforts(print, clock)
     efforts.at_work(DEAR)
     efforts.spent(DEAR, 0.2)
     assert efforts.pause(DEAR) == 0
@@ -169,7 +169,7 @@ def test_a_request_that_is_cancelled_or_fails_does_so_as_if_nobody_watched() -> 
 
 
 def test_who_owes_is_begun_later_and_in_the_end() -> None:
-    efforts = Efforts()
+    efforts = Efforts(print)
     efforts.at_work(OTHER)
     efforts.at_work(DEAR)
     efforts.spent(DEAR, 0.005)
