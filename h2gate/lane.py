@@ -55,9 +55,11 @@ class _Backlog(Generic[Job, Result]):
     def is_empty(self) -> bool:
         return not self._waiting
 
-    def add(self, jobs: Iterable[_Given[Job, Result]]) -> None:
-        for each in jobs:
+    def add(self, jobs: Iterable[_Given[Job, Result]] | None) -> bool:
+        """Whether there were any; None says that there will be no more."""
+        for each in jobs or ():
             self._waiting.setdefault(each.payer, deque()).append(each)
+        return jobs is not None
 
     def take(self, n_jobs: int) -> list[_Given[Job, Result]]:
         """So many at most: of each as many as of the others, as far as he has them."""
@@ -119,9 +121,7 @@ class Lane(Generic[Job, Result]):
         ended = False
         while not (ended and backlog.is_empty):
             while not ended and (backlog.is_empty or not self._queue.empty()):
-                jobs = self._queue.get()
-                ended = jobs is None
-                backlog.add(jobs or ())
+                ended = not backlog.add(self._queue.get())  # nothing is kept here of what a job holds
             if not backlog.is_empty:
                 self._do(backlog.take(self._max_batch))
         self._loop.call_soon_threadsafe(self._ended.set)
