@@ -167,11 +167,11 @@ def test_a_lane_that_waits_keeps_nothing_of_what_its_last_jobs_held() -> None:
     async def test() -> None:
         lane: Lane[Job, None] = Lane("test", lambda jobs: [None] * len(jobs))
         job = Job()
-        seen = weakref.ref(job)
+        gone, loop = asyncio.Event(), asyncio.get_running_loop()
+        weakref.finalize(job, loop.call_soon_threadsafe, gone.set)
         await lane.submit(job)
         del job
-        while seen() is not None:  # the thread is on its way to its next wait
-            await asyncio.sleep(0.001)
+        await gone.wait()  # the thread is on its way to its next wait
         await lane.close()
 
     run(test)
