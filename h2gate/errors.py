@@ -249,6 +249,13 @@ class OverQuota(GateError):
     status, code, title = 507, "over_quota", "The quota is used up"
 
 
+class TooManyUploads(GateError):
+    """As many uploads as the tenant may have at once are running."""
+
+    status, code, title, retry = 429, "too_many_uploads", "Too many uploads at once; try again", True
+    retry_after_seconds = 2
+
+
 TROUBLE = (StorageFailed, LedgerFailed, StorageFull, Exhausted)
 """What is wrong at the gateway's own place, and may end in the middle of anything that it does."""
 
