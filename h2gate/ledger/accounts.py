@@ -68,6 +68,9 @@ def claim(database: sqlite3.Connection, claim: Claim) -> int:
             " counts = excluded.counts, spent = NULL",
             (claim.id, account.name, granted, claim.n_files, claim.holder, claim.counts),
         )
+        if account.expires_at is not None:
+            values = (account.expires_at, account.name)
+            database.execute("UPDATE accounts SET expires_at = ? WHERE name = ? AND expires_at IS NULL", values)
     return granted
 
 
@@ -87,8 +90,13 @@ def _granted(database: sqlite3.Connection, account: Account, claim: Claim) -> in
 
 def _check_at_once(database: sqlite3.Connection, account: Account) -> None:
     query = "SELECT COUNT(*) FROM holds WHERE account = ? AND counts"
-    if account.max_uploads is not None and database.execute(query, (account.name,)).fetchone()[0] >= account.max_uploads:
-        raise TooManyUploads(f"{account.max_uploads} uploads at once are the limit here", max_uploads=account.max_uploads)
+    if (
+        account.max_uploads is not None
+        and database.execute(query, (account.name,)).fetchone()[0] >= account.max_uploads
+    ):
+        raise TooManyUploads(
+            f"{account.max_uploads} uploads at once are the limit here", max_uploads=account.max_uploads
+        )
 
 
 def _check(account: Account, used: Usage, n_bytes: int, n_files: int) -> None:
@@ -122,24 +130,33 @@ def release(database: sqlite3.Connection, *upload_ids: str) -> None:
         database.execute("DELETE FROM holds WHERE id = ?", (each,))
 
 
-def add(database: sqlite3.Connection, account: Account | None, upload: Upload) -> None:
-    """A record is about to be added: what it holds is used now. What was not claimed before is looked at here, and
-    raises as a claim does, but for a file that was there already ("appending")."""
-    held = database.execute("SELECT account, holder FROM holds WHERE id = ?", (upload.id,)).fetchall()
-    of_credentials = [name for name, _ in held if not name.startswith("/")]
-    for name in of_credentials:
-        if usage(database, name).is_closed:
+def check(database: sqlite3.Connection, account: Account | None, upload: Upload) -> None:
+    """Whether a record may be added. What was not claimed before is looked at here; a file that was there already
+    ("appending") is one in any case. Raises as a claim does."""
+    held = [name for (name,) in database.execute("SELECT account FROM holds WHERE id = ?", (upload.id,))]
+    for name in held:
+        if not name.startswith("/") and usage(database, name).is_closed:
             raise Forbidden("this credential was revoked")
+    if account is not None and upload.state == "complete" and account.name not in held:
+        _check(account, usage(database, account.name), upload.identity.size, 1)
+
+
+def add(database: sqlite3.Connection, account: Account | None, upload: Upload) -> None:
+    """A record is about to be added: what it holds is used now. Raises as `check` does."""
+    check(database, account, upload)
     size = upload.identity.size
-    if account is not None:
-        if upload.state == "complete" and account.name not in (name for name, _ in held):
-            _check(account, usage(database, account.name), size, 1)
-        _charge(database, account.name, size, 1)
-    for name in of_credentials:
+    names = [account.name] if account is not None else []
+    query = "SELECT account FROM holds WHERE id = ? AND account NOT LIKE '/%'"
+    for name in (*names, *(name for (name,) in database.execute(query, (upload.id,)).fetchall())):
         _charge(database, name, size, 1)
-    if held:
-        database.execute("DELETE FROM holds WHERE id = ? AND holder != '' AND account LIKE '/%'", (upload.id,))
-        database.execute("UPDATE holds SET spent = ?, bytes = 0, files = 0 WHERE id = ?", (size, upload.id))
+    database.execute("DELETE FROM holds WHERE id = ? AND holder != '' AND account LIKE '/%'", (upload.id,))
+    database.execute("UPDATE holds SET spent = ?, bytes = 0, files = 0 WHERE id = ?", (size, upload.id))
+
+
+def adopt(database: sqlite3.Connection, account: Account | None, upload: Upload) -> None:
+    """The record of a file that was there already was added."""
+    if account is not None:
+        _charge(database, account.name, upload.identity.size, 1)
 
 
 def _charge(database: sqlite3.Connection, name: str, n_bytes: int, n_files: int) -> None:
@@ -171,7 +188,9 @@ def remove(database: sqlite3.Connection, account: Account | None, upload: Upload
     for (name,) in database.execute(query, (upload.id,)).fetchall():
         _charge(database, name, -size, -1)
     values = (upload.id,)
-    database.execute("UPDATE holds SET bytes = spent, files = 1, spent = NULL WHERE id = ? AND spent IS NOT NULL", values)
+    database.execute(
+        "UPDATE holds SET bytes = spent, files = 1, spent = NULL WHERE id = ? AND spent IS NOT NULL", values
+    )
 
 
 def forget(database: sqlite3.Connection, account: Account | None, sizes: list[int]) -> None:
@@ -187,6 +206,11 @@ def shut(database: sqlite3.Connection, name: str, expires_at: float) -> None:
         " expires_at = excluded.expires_at",
         (name, expires_at),
     )
+
+
+def forget_accounts(database: sqlite3.Connection, before: float) -> None:
+    """See `Ledger.forget_accounts`."""
+    database.execute("DELETE FROM accounts WHERE expires_at < ? AND held_files = 0 AND held_bytes = 0", (before,))
 
 
 def abandon(database: sqlite3.Connection, holder: str, sizes: Mapping[str, int]) -> None:
@@ -206,7 +230,7 @@ def recount(database: sqlite3.Connection, account_of: AccountOf, sizes: Mapping[
         if upload_id not in unfinished:
             release(database, upload_id)
     for upload_id, path in unfinished.items():
-        _hold_anew(database, account_of(path) if path else None, upload_id, sizes.get(upload_id, 0), bool(path))
+        _hold_anew(database, upload_id, path, account_of(path) if path else None, sizes.get(upload_id, 0))
     database.execute("DELETE FROM accounts WHERE name LIKE '/%'")
     sums: dict[str, list[int]] = {}
     for path, size in database.execute("SELECT path, size FROM uploads"):
@@ -231,19 +255,18 @@ def _unfinished(database: sqlite3.Connection) -> dict[str, str]:
     return dict(database.execute(query, OPEN_STATES).fetchall())
 
 
-def _hold_anew(
-    database: sqlite3.Connection, account: Account | None, upload_id: str, size: int, is_file: bool
-) -> None:
+def _hold_anew(database: sqlite3.Connection, upload_id: str, path: str, account: Account | None, size: int) -> None:
     """In the account of its folder as it is now; in others (of a ticket, or that of a part) as it was."""
     spent = None
     if database.execute("SELECT 1 FROM uploads WHERE id = ?", (upload_id,)).fetchone() is not None:
-        spent, size, is_file = size, 0, False
-    if is_file or spent is not None:
+        spent, size = size, 0
+    n_files = int(bool(path) and spent is None)
+    if path:
         database.execute("DELETE FROM holds WHERE id = ? AND account LIKE '/%'", (upload_id,))
-    values = (size, is_file, spent, upload_id)
+    values = (size, n_files, spent, upload_id)
     database.execute("UPDATE holds SET bytes = ?, files = ?, spent = ?, holder = '', counts = 0 WHERE id = ?", values)
     if account is not None:
-        values = (upload_id, account.name, size, is_file, spent)
         database.execute(
-            "INSERT INTO holds (id, account, bytes, files, spent, holder, counts) VALUES (?, ?, ?, ?, ?, '', 0)", values
+            "INSERT INTO holds (id, account, bytes, files, spent, holder, counts) VALUES (?, ?, ?, ?, ?, '', 0)",
+            (upload_id, account.name, size, n_files, spent),
         )

@@ -26,6 +26,8 @@ class Account:
     max_files: int | None = None
     max_uploads: int | None = None
     """At once."""
+    expires_at: float | None = None
+    """When the account of a credential may be forgotten."""
 
     @property
     def is_folder(self) -> bool:
