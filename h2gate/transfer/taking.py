@@ -50,8 +50,9 @@ class Taking:
         size: Callable[[], int] | None = None,
         eager: bool = False,
     ) -> None:
-        """`refused` hears of what did not fit. `claim.n_bytes` are there before it. `size` tells what is there afterwards of what outlives this; None is
-        that nothing does but a record. `eager`: hold something even for a small body."""
+        """`refused` hears of what did not fit. `claim.n_bytes` are there before it. `size` tells what is there
+        afterwards of what outlives this; None is that nothing does but a record. `eager`: hold something even for a
+        small body."""
         self.length = body.length
         self._body = body
         self._wanted = claim
