@@ -110,6 +110,12 @@ class BadScope(BadRequest):
     code, title = "bad_scope", "Not a right"
 
 
+class BadTicket(BadRequest):
+    """What a ticket is to allow cannot be understood."""
+
+    code, title = "bad_ticket", "Not a ticket that can be made"
+
+
 class Unauthenticated(GateError):
     """Nobody, or a credential that is not good. The answer has `WWW-Authenticate` (RFC 9110 section 11.6.1)."""
 

@@ -1,4 +1,4 @@
-"""What every ledger promises of accounts: what is used is what the records say, and nothing is held that is not claimed."""
+"""What every ledger promises of accounts: what is used is what the records say, what is held was claimed."""
 
 from __future__ import annotations
 
