@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from h2gate.auth.chain import Chain
+from h2gate.auth.ticket import Issuing, Tickets
 from h2gate.budget import Budget, machine_memory
 from h2gate.config import Settings
 from h2gate.errors import ConfigError
@@ -20,7 +21,10 @@ from h2gate.storage.base import Storage
 from h2gate.storage.disk import DiskStorage
 from h2gate.transfer.decoding import Decoding
 from h2gate.transfer.listing import Listings
+from h2gate.transfer.presence import Presence
+from h2gate.transfer.quotas import Folders, Quotas
 from h2gate.transfer.resumables import Resumables
+from h2gate.transfer.retention import Retention
 from h2gate.transfer.upkeep import keep_up
 from h2gate.transfer.uploads import Uploads
 
@@ -47,6 +51,8 @@ class Gateway:
     resumables: Resumables
     chain: Chain | None = None
     """Who asks is found out by it; None: nobody is asked."""
+    tickets: Issuing | None = None
+    """How tickets are made, where they are."""
 
     def __init__(
         self, settings: Settings, open_storage: Callable[[Settings], Storage] = open_storage, *, upkeep: bool = True
@@ -63,19 +69,28 @@ class Gateway:
 
     async def __aenter__(self) -> Gateway:
         settings = self.settings
-        if settings.auth is not None:
-            self.chain = _policy(settings.auth).chain(expired_seconds=settings.expired_seconds)
+        policy = _policy(settings.auth) if settings.auth is not None else None
+        self.folders = Folders(policy.tenants if policy is not None else {})
+        counts = bool(self.folders.all) or (policy is not None and policy.tickets is not None)
+        account_of = self.folders.account_of if counts else None
         self._storage = self._open_storage(settings)
-        self._ledger = SqliteLedger(settings.data / "ledger.sqlite", durable=settings.fsync)
+        self._ledger = SqliteLedger(settings.data / "ledger.sqlite", durable=settings.fsync, account_of=account_of)
+        presence = Presence(settings.data / "holders") if counts else None
+        self.quotas = quotas = Quotas(self.folders, self._storage, self._ledger, presence, 1 / settings.workers)
+        if policy is not None:
+            tickets = [Tickets(policy.tickets.keys, quotas.is_closed)] if policy.tickets is not None else []
+            self.chain = policy.chain(expired_seconds=settings.expired_seconds, more=tickets)
+            self.tickets = policy.tickets
         max_body = settings.max_body
         self._decoding = decoding = Decoding(self.budget, max_expansion=settings.max_expansion, max_bytes=max_body)
-        self.uploads = Uploads(self._storage, self._ledger, decoding, digest=settings.digest, max_body=max_body)
+        self.uploads = Uploads(self._storage, self._ledger, decoding, quotas, digest=settings.digest, max_body=max_body)
         self.listings = Listings(self._storage, self._ledger, self.budget)
         self.resumables = Resumables(self._storage, self._ledger, self.uploads, settings, settings.data / "workers")
         if self._wants_upkeep:
+            retention = Retention(self.folders, self.uploads, self._ledger)
             lock = settings.data / "upkeep.lock"
             lock.touch(0o600)
-            self._upkeep = asyncio.create_task(keep_up(self.resumables, lock, settings.upkeep_seconds))
+            self._upkeep = asyncio.create_task(keep_up(self.resumables, retention, lock, settings.upkeep_seconds))
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -89,6 +104,7 @@ class Gateway:
         await self._decoding.close()
         await self._storage.close()
         await self._ledger.close()
+        self.quotas.close()
 
 
 async def recover(settings: Settings) -> tuple[int, int, int]:
@@ -98,7 +114,11 @@ async def recover(settings: Settings) -> tuple[int, int, int]:
     be elsewhere than the ledger had it.
     """
     async with Gateway(settings, upkeep=False) as gateway:
-        return *await gateway.uploads.recover(), await gateway.resumables.recover()
+        dropped, cut = await gateway.uploads.recover()
+        await gateway.quotas.recount()
+        differing = await gateway.resumables.recover()
+        await gateway.quotas.agree()
+        return dropped, cut, differing
 
 
 @contextmanager

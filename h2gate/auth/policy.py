@@ -3,20 +3,21 @@ error, since a limit that is misspelt would be none."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from h2gate import tables
-from h2gate.auth import certificate, keys, tenants
+from h2gate.auth import certificate, keys, tenants, ticket
 from h2gate.auth.base import Authenticator
 from h2gate.auth.certificate import Certificates, Known
 from h2gate.auth.chain import Chain
 from h2gate.auth.keys import Key, Keys
 from h2gate.auth.tenants import Tenant
+from h2gate.auth.ticket import Issuing
 from h2gate.tables import Table
 
-ELSEWHERE = ("audit", "tickets")
+ELSEWHERE = ("audit",)
 """Tables that belong to other rooms: handed to them as they are (`Policy.table`)."""
 
 
@@ -29,15 +30,16 @@ class Policy:
     certificates: tuple[Known, ...] = ()
     client_ca: Path | None = None
     """Authorities of client certificates (PEM); with it the TLS handshake asks for one."""
+    tickets: Issuing | None = None
     elsewhere: Mapping[str, Table] = field(default_factory=dict)
 
     def table(self, name: str) -> Table:
         """One of those in `ELSEWHERE`, empty where there is none."""
         return self.elsewhere[name]
 
-    def chain(self, *, expired_seconds: float) -> Chain:
-        """All ways that are set up. To be called in the loop that uses it, and to be closed."""
-        found: list[Authenticator] = []
+    def chain(self, *, expired_seconds: float, more: Sequence[Authenticator] = ()) -> Chain:
+        """All ways that are set up, and `more`. To be called in the loop that uses it, and to be closed."""
+        found: list[Authenticator] = [*more]
         if self.keys:
             found.append(Keys(self.keys))
         ambient = [Certificates(self.certificates)] if self.certificates else []
@@ -53,6 +55,7 @@ def load(file: Path) -> Policy:
         keys=keys.parse(top.tables("keys")),
         certificates=certificate.parse(top.tables("certificates")),
         client_ca=top.path("client_ca", None),
+        tickets=ticket.parse(top.table("tickets")),
         elsewhere={name: top.table(name) for name in ELSEWHERE},
     )
     top.end()

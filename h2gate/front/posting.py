@@ -21,7 +21,8 @@ async def post(request: Request, uploads: Uploads) -> None:
     folder, _ = file_path(request.raw_path)
     async with uploads.decoding.undone(request.body, request.headers, is_file=False) as (body, headers):
         form = Form(body, headers.get("content-type", ""))
-        outcomes = await _walk(form, folder, uploads, request.access)
+        async with uploads.quotas.at_once(folder):
+            outcomes = await _walk(form, folder, uploads, request.access)
     stored = sum(each["status"] in (201, 204) for each in outcomes)
     status = 201 if stored == len(outcomes) else 207
     await request.answer_json(status, {"files": outcomes, "fields": form.fields})
@@ -53,6 +54,7 @@ async def _store(part: Part, folder: str, uploads: Uploads, access: Access) -> d
             expected=expected_digests(part.headers),
             modified_ns=modified(part.headers),
             grant=access.grant(path),
+            alone=False,
         )
     except PeerGone:
         raise

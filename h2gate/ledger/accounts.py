@@ -223,29 +223,34 @@ def abandon(database: sqlite3.Connection, holder: str, sizes: Mapping[str, int])
             release(database, upload_id)
 
 
-def recount(database: sqlite3.Connection, account_of: AccountOf, sizes: Mapping[str, int]) -> None:
+def recount(database: sqlite3.Connection, account_of: AccountOf | None, sizes: Mapping[str, int]) -> None:
     """See `Ledger.recount`."""
     unfinished = _unfinished(database)
     for (upload_id,) in database.execute("SELECT DISTINCT id FROM holds").fetchall():
         if upload_id not in unfinished:
             release(database, upload_id)
     for upload_id, path in unfinished.items():
-        _hold_anew(database, upload_id, path, account_of(path) if path else None, sizes.get(upload_id, 0))
+        account = account_of(path) if path and account_of is not None else None
+        _hold_anew(database, upload_id, path, account, sizes.get(upload_id, 0))
     database.execute("DELETE FROM accounts WHERE name LIKE '/%'")
-    sums: dict[str, list[int]] = {}
-    for path, size in database.execute("SELECT path, size FROM uploads"):
-        account = account_of(path)
-        if account is not None:
-            found = sums.setdefault(account.name, [0, 0])
-            found[0] += size
-            found[1] += 1
-    for name, (n_bytes, n_files) in sums.items():
-        _charge(database, name, n_bytes, n_files)
+    if account_of is not None:
+        _charge_all(database, account_of)
     database.execute("INSERT OR IGNORE INTO accounts (name) SELECT DISTINCT account FROM holds")
     database.execute(
         "UPDATE accounts SET held_bytes = (SELECT COALESCE(SUM(bytes), 0) FROM holds WHERE account = name),"
         " held_files = (SELECT COALESCE(SUM(files), 0) FROM holds WHERE account = name)"
     )
+
+
+def _charge_all(database: sqlite3.Connection, account_of: AccountOf) -> None:
+    sums: dict[str, list[int]] = {}
+    for path, size in database.execute("SELECT path, size FROM uploads"):
+        if (account := account_of(path)) is not None:
+            found = sums.setdefault(account.name, [0, 0])
+            found[0] += size
+            found[1] += 1
+    for name, (n_bytes, n_files) in sums.items():
+        _charge(database, name, n_bytes, n_files)
 
 
 def _unfinished(database: sqlite3.Connection) -> dict[str, str]:

@@ -206,8 +206,7 @@ class SqliteLedger:
         await self._lane.submit((partial(accounts.abandon, holder=holder, sizes=sizes), True))
 
     async def recount(self, sizes: Mapping[str, int]) -> None:
-        account_of = self._account_of or (lambda _: None)
-        await self._lane.submit((partial(accounts.recount, account_of=account_of, sizes=sizes), True))
+        await self._lane.submit((partial(accounts.recount, account_of=self._account_of, sizes=sizes), True))
 
     async def folders(self, root: str) -> Sequence[str]:
         query = "SELECT DISTINCT folder FROM uploads WHERE folder = ? OR (folder >= ? AND folder < ?)"

@@ -37,6 +37,11 @@ class Presence:
             (self._folder / name).unlink()
         return True
 
+    def forget_others(self) -> None:
+        """After a crash, while nobody serves: remove what others have left."""
+        for each in self._folder.iterdir():
+            self.has_ended(each.name)
+
     def close(self) -> None:
         """Leave."""
         with suppress(OSError):

@@ -13,14 +13,15 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from h2gate.auth.base import Principal, Via
+from h2gate.auth.chain import ANYBODY
 from h2gate.auth.tenants import Tenant
-from h2gate.errors import GateError, OverQuota, TooLarge
+from h2gate.errors import GateError, OverQuota, Refused, TooLarge
 from h2gate.ledger.base import Account, Claim, Ledger
 from h2gate.storage.base import Storage
 from h2gate.transfer.pace import Pace
 from h2gate.transfer.presence import Presence
+from h2gate.transfer.reconciling import reconcile
 from h2gate.transfer.taking import Taking, Untaken
-from h2gate.transfer.undoing import is_coded
 from h2gate.upload import Body, Resumable
 
 log = logging.getLogger("h2gate.transfer")
@@ -68,13 +69,16 @@ def account_of_tenant(tenant: Tenant) -> Account:
 
 
 class Quotas:
-    """To be closed. `share` is this process's part of the rates."""
+    """To be closed. `share` is this process's part of the rates; `presence` is needed where anything is counted."""
 
-    def __init__(self, folders: Folders, storage: Storage, ledger: Ledger, presence: Presence, share: float) -> None:
+    def __init__(
+        self, folders: Folders, storage: Storage, ledger: Ledger, presence: Presence | None, share: float
+    ) -> None:
         self.folders = folders
         self._storage = storage
         self._ledger = ledger
         self._presence = presence
+        self._holder = presence.name if presence is not None else ""
         self._paces = {each.name: Pace(each.max_rate * share) for each in folders.all if each.max_rate is not None}
         self._by_name = {each.name: each for each in folders.all}
         self._unsaid: dict[str, int | None] = {}
@@ -93,7 +97,7 @@ class Quotas:
         accounts = self._accounts(tenant, by)
         counts = alone and _is_counted(tenant)
         eager = counts or is_awaited or _has_account(by) or self._is_scarce(accounts)
-        claim = Claim(id=key, accounts=accounts, n_bytes=0, holder=self._presence.name, counts=counts)
+        claim = Claim(id=key, accounts=accounts, n_bytes=0, holder=self._holder, counts=counts)
         return self._taking(body, claim, tenant, by, eager=eager)
 
     def extending(self, key: str, path: str, size: int, body: Body, by: Principal) -> Untaken | Taking:
@@ -102,7 +106,7 @@ class Quotas:
         if tenant is None and not _has_account(by):
             return Untaken(body)
         accounts, counts = self._accounts(tenant, by), _is_counted(tenant)
-        claim = Claim(id=key, accounts=accounts, n_bytes=0, n_files=0, holder=self._presence.name, counts=counts)
+        claim = Claim(id=key, accounts=accounts, n_bytes=0, n_files=0, holder=self._holder, counts=counts)
         return self._taking(body, claim, tenant, by, eager=True, before=size)
 
     def feeding(
@@ -118,11 +122,15 @@ class Quotas:
             n_bytes=size(),
             ahead_bytes=length or 0,
             n_files=0 if record.is_part else 1,
-            holder=self._presence.name,
+            holder=self._holder,
             counts=_is_counted(tenant),
         )
-        limited = None if is_coded(record) else tenant
+        limited = None if record.is_coded else tenant
         return self._taking(body, claim, limited, by, eager=True, size=size)
+
+    def decoding(self, key: str, path: str, body: Body) -> Untaken | Taking:
+        """Count what a coded upload becomes, beside its coded bytes."""
+        return self.taking(key, path, body, ANYBODY, alone=False)
 
     def _taking(
         self,
@@ -140,7 +148,7 @@ class Quotas:
             body,
             claim,
             self._claim,
-            self._leave,
+            self.leave,
             pace=self._paces.get(tenant.name) if tenant is not None else None,
             max_bytes=max_bytes - before if max_bytes is not None else None,
             refused=self._refused,
@@ -176,7 +184,9 @@ class Quotas:
         tenant = self._tenant_of(record.path, by)
         if tenant is None and not _has_account(by):
             return
-        max_bytes = _max_file_bytes(None if is_coded(record) else tenant, by)
+        if _has_account(by) and (record.is_part or record.parts or record.is_coded):
+            raise Refused("with a ticket, an upload is one file, sent as it is")
+        max_bytes = _max_file_bytes(None if record.is_coded else tenant, by)
         if n_bytes is not None and max_bytes is not None and n_bytes > max_bytes:
             raise TooLarge(f"a file may have {max_bytes} bytes here", max_bytes=max_bytes)
         accounts, n_files = self._accounts(tenant, by), 0 if record.is_part else 1
@@ -196,14 +206,14 @@ class Quotas:
             yield
             return
         key, accounts = secrets.token_hex(12), (account_of_tenant(tenant),)
-        claim = Claim(id=key, accounts=accounts, n_bytes=0, n_files=0, holder=self._presence.name, counts=True)
+        claim = Claim(id=key, accounts=accounts, n_bytes=0, n_files=0, holder=self._holder, counts=True)
         try:
             await self._claim(claim)
             yield
         finally:
-            await self._leave(key, None)
+            await self.leave(key, None)
 
-    async def _leave(self, upload_id: str, n_bytes: int | None) -> None:
+    async def leave(self, upload_id: str, n_bytes: int | None) -> None:
         """What it holds is so many bytes, or nothing, now that nobody feeds it."""
         try:
             await self._say(upload_id, n_bytes)
@@ -222,6 +232,8 @@ class Quotas:
         """What could not be told, and what processes held that have ended."""
         for upload_id, n_bytes in list(self._unsaid.items()):
             await self._say(upload_id, n_bytes)
+        if self._presence is None:
+            return
         gone = [each for each in await self._ledger.holders() if self._presence.has_ended(each)]
         if gone:
             sizes = await self._storage.partials()
@@ -230,9 +242,26 @@ class Quotas:
                 await self._ledger.abandon(each, sizes)
         await self._ledger.forget_accounts(time.time() - _KEPT_SECONDS)
 
+    async def recount(self) -> None:
+        """After a crash, while nobody serves, once it is known which whole bodies came to nothing: what is held is what
+        is there of unfinished uploads."""
+        await self._ledger.recount(await self._storage.partials())
+        if self._presence is not None:
+            self._presence.forget_others()
+
+    async def agree(self) -> None:
+        """After that, once all uploads are settled: count what came into the folders some other way."""
+        for each in self.folders.all:
+            await reconcile(self._storage, self._ledger, each.root)
+
+    async def is_closed(self, ticket_id: str) -> bool:
+        """Whether a ticket was revoked."""
+        return (await self._ledger.usage(ticket_account(ticket_id))).is_closed
+
     def close(self) -> None:
         """Leave."""
-        self._presence.close()
+        if self._presence is not None:
+            self._presence.close()
 
 
 def _max_file_bytes(tenant: Tenant | None, by: Principal) -> int | None:
@@ -247,6 +276,11 @@ def _is_counted(tenant: Tenant | None) -> bool:
 def _has_account(by: Principal) -> bool:
     """Whether what is stored with this credential is counted."""
     return by.via is Via.TICKET or by.max_bytes is not None or by.max_files is not None
+
+
+def ticket_account(ticket_id: str) -> str:
+    """The name of its account."""
+    return f"{Via.TICKET}:{ticket_id}"
 
 
 def account_of_credential(by: Principal) -> Account:
