@@ -101,8 +101,14 @@ class Taking:
             raise TooLarge(f"a file may have {self._max_bytes} bytes here", max_bytes=self._max_bytes)
 
     async def _hold(self, n_bytes: int, more_bytes: int) -> None:
-        self._held = max(self._held, 0)  # whatever becomes of it
-        self._held = await self._claim_now(replace(self._wanted, n_bytes=n_bytes, more_bytes=more_bytes))
+        self._held = max(self._held, self._n_bytes if self._size is not None else 0)  # whatever becomes of it
+        try:
+            self._held = await self._claim_now(replace(self._wanted, n_bytes=n_bytes, more_bytes=more_bytes))
+        except OverQuota as error:
+            left = error.members.get("left")
+            if isinstance(left, dict) and left["bytes"] is not None:  # it gives back what it does not keep
+                left["bytes"] += self._held - (self._n_bytes if self._size is not None else 0)
+            raise
 
     async def pull(self) -> Batch:
         """What was pulled and is not held yet stays here, also if this is cancelled."""
