@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -31,13 +32,16 @@ from h2gate.transfer.uploads import Uploads
 if TYPE_CHECKING:
     from h2gate.auth.policy import Policy
 
+log = logging.getLogger("h2gate")
+
 
 def open_storage(settings: Settings) -> Storage:
     """The storage that the settings name. To be called in the loop that uses it."""
     return DiskStorage(settings.data, fsync=settings.fsync, direct_io=settings.direct_io)
 
 
-def _policy(file: Path) -> Policy:
+def load_policy(file: Path) -> Policy:
+    """What `--auth` names. Raises `ConfigError`."""
     from h2gate.auth import policy  # noqa: PLC0415 - costs a tenth of a second, for what most do without
 
     return policy.load(file)
@@ -69,18 +73,16 @@ class Gateway:
 
     async def __aenter__(self) -> Gateway:
         settings = self.settings
-        policy = _policy(settings.auth) if settings.auth is not None else None
+        policy = load_policy(settings.auth) if settings.auth is not None else None
         self.folders = Folders(policy.tenants if policy is not None else {})
-        counts = bool(self.folders.all) or (policy is not None and policy.tickets is not None)
+        counts = policy is not None and policy.counts
         account_of = self.folders.account_of if counts else None
         self._storage = self._open_storage(settings)
         self._ledger = SqliteLedger(settings.data / "ledger.sqlite", durable=settings.fsync, account_of=account_of)
         presence = Presence(settings.data / "holders") if counts else None
         self.quotas = quotas = Quotas(self.folders, self._storage, self._ledger, presence, 1 / settings.workers)
         if policy is not None:
-            tickets = [Tickets(policy.tickets.keys, quotas.is_closed)] if policy.tickets is not None else []
-            self.chain = policy.chain(expired_seconds=settings.expired_seconds, more=tickets)
-            self.tickets = policy.tickets
+            self._obey(policy)
         max_body = settings.max_body
         self._decoding = decoding = Decoding(self.budget, max_expansion=settings.max_expansion, max_bytes=max_body)
         self.uploads = Uploads(self._storage, self._ledger, decoding, quotas, digest=settings.digest, max_body=max_body)
@@ -92,6 +94,30 @@ class Gateway:
             lock.touch(0o600)
             self._upkeep = asyncio.create_task(keep_up(self.resumables, retention, lock, settings.upkeep_seconds))
         return self
+
+    def _obey(self, policy: Policy) -> None:
+        """From now on. Whoever has the old chain closes it."""
+        self.tickets = policy.tickets
+        more = [Tickets(policy.tickets.keys, self.quotas.is_closed)] if policy.tickets is not None else []
+        self.chain = policy.chain(expired_seconds=self.settings.expired_seconds, more=more)
+
+    async def reload_policy(self) -> None:
+        """Read the file of `--auth` anew: it holds for requests that begin now, and for the end of those that run. One
+        that cannot be used is told in one line, and the old one stays."""
+        settings = self.settings
+        if settings.auth is None:
+            return
+        before = self.chain
+        try:
+            policy = await asyncio.to_thread(load_policy, settings.auth)
+            self.quotas.change(policy.tenants, counts=policy.counts)
+        except ConfigError as error:
+            log.error("the old --auth stays: %s", error)
+            return
+        self._obey(policy)
+        log.info("--auth %s was read anew", settings.auth)
+        if before is not None:
+            await before.close()
 
     async def __aexit__(self, *exc_info: object) -> None:
         if self._upkeep is not None:

@@ -33,6 +33,11 @@ class Policy:
     tickets: Issuing | None = None
     elsewhere: Mapping[str, Table] = field(default_factory=dict)
 
+    @property
+    def counts(self) -> bool:
+        """Whether it is counted who has stored how much."""
+        return bool(self.tenants) or self.tickets is not None
+
     def table(self, name: str) -> Table:
         """One of those in `ELSEWHERE`, empty where there is none."""
         return self.elsewhere[name]

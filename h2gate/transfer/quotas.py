@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 
 from h2gate.auth.base import Principal, Via
 from h2gate.auth.chain import ANYBODY
 from h2gate.auth.tenants import Tenant
-from h2gate.errors import GateError, OverQuota, Refused, TooLarge
+from h2gate.errors import ConfigError, GateError, OverQuota, Refused, TooLarge
 from h2gate.ledger.base import Account, Claim, Ledger
 from h2gate.storage.base import Storage
 from h2gate.transfer.pace import Pace
@@ -35,6 +35,10 @@ class Folders:
     """Tenants by their folders."""
 
     def __init__(self, tenants: Mapping[str, Tenant]) -> None:
+        self.set(tenants)
+
+    def set(self, tenants: Mapping[str, Tenant]) -> None:
+        """These hold from now on."""
         self.all = tuple(tenants.values())
         self._by_root = {each.root: each for each in self.all}
         self._accounts = {each.name: account_of_tenant(each) for each in self.all}
@@ -79,12 +83,25 @@ class Quotas:
         self._ledger = ledger
         self._presence = presence
         self._holder = presence.name if presence is not None else ""
-        self._paces = {each.name: Pace(each.max_rate * share) for each in folders.all if each.max_rate is not None}
-        self._by_name = {each.name: each for each in folders.all}
+        self._share = share
+        self._set_paces()
         self._unsaid: dict[str, int | None] = {}
         """What uploads hold since they are over, as long as the ledger could not be told: None is nothing."""
         self._scarce_until: dict[str, float] = {}
         """By the monotonic clock: where something was refused, small bodies are looked at before they come as well."""
+
+    def _set_paces(self) -> None:
+        limited = [(each.name, each.max_rate) for each in self.folders.all if each.max_rate is not None]
+        self._paces = {name: Pace(max_rate * self._share) for name, max_rate in limited}
+        self._by_name = {each.name: each for each in self.folders.all}
+
+    def change(self, tenants: Mapping[str, Tenant], *, counts: bool) -> None:
+        """Other limits hold from now on. Raises `ConfigError` for other tenants or folders: what is in these is counted
+        at the start."""
+        if counts != (self._presence is not None) or _roots(tenants.values()) != _roots(self.folders.all):
+            raise ConfigError("tenants, their folders and [tickets] come and go with a restart only")
+        self.folders.set(tenants)
+        self._set_paces()
 
     def taking(
         self, key: str, path: str, body: Body, by: Principal, *, is_awaited: bool = False, alone: bool = True
@@ -262,6 +279,10 @@ class Quotas:
         """Leave."""
         if self._presence is not None:
             self._presence.close()
+
+
+def _roots(tenants: Iterable[Tenant]) -> set[tuple[str, str]]:
+    return {(each.name, each.root) for each in tenants}
 
 
 def _max_file_bytes(tenant: Tenant | None, by: Principal) -> int | None:

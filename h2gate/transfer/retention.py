@@ -27,7 +27,7 @@ _LOOKS = 50
 
 class Retention:
     def __init__(self, folders: Folders, uploads: Uploads, ledger: Ledger) -> None:
-        self._tenants = [each for each in folders.all if each.retention_seconds is not None]
+        self._folders = folders
         self._uploads = uploads
         self._ledger = ledger
         self._steady = Steady()
@@ -38,9 +38,9 @@ class Retention:
         """How many files were removed."""
         now = time.monotonic()
         n_removed = 0
-        for tenant in self._tenants:
-            seconds = tenant.retention_seconds or 0.0
-            if now - self._looked_at.get(tenant.name, -seconds) >= seconds / _LOOKS:
+        for tenant in self._folders.all:
+            seconds = tenant.retention_seconds
+            if seconds is not None and now - self._looked_at.get(tenant.name, -seconds) >= seconds / _LOOKS:
                 n_removed += await self._look(tenant, seconds)
                 self._looked_at[tenant.name] = now
         return n_removed

@@ -17,7 +17,7 @@ from h2gate.auth.rights import EVERYTHING
 from h2gate.config import Settings
 from h2gate.errors import GateError, OverQuota, PeerGone, Refused, TooLarge, TooManyUploads
 from h2gate.gateway import Gateway, recover
-from h2gate.ledger.base import Usage
+from h2gate.ledger.base import Claim, Usage
 from h2gate.transfer.appending import Append
 from h2gate.transfer.grant import Grant
 from h2gate.transfer.resumables import Plan
@@ -36,10 +36,9 @@ def limited(tmp_path: Path) -> Any:
     def start(test: Any, *, restart: bool = False, **limits: float) -> None:
         auth = tmp_path / "auth.toml"
         auth.write_text("[tenants.t]\n" + "".join(f"{name} = {value}\n" for name, value in limits.items()))
-        options = {"auth": auth, "fsync": False}
         if restart:
-            asyncio.run(_recovered(Settings(data=tmp_path / "data", **options)))
-        run(tmp_path / "data", test, **options)
+            asyncio.run(_recovered(Settings(data=tmp_path / "data", auth=auth, fsync=False)))
+        run(tmp_path / "data", test, auth=auth, fsync=False)
 
     return start
 
@@ -166,10 +165,11 @@ def test_resumable_upload_holds_what_it_has_and_keeps_it_when_more_does_not_fit(
         assert await usage(gateway) == Usage(held_bytes=600, held_files=1)
         with pytest.raises(OverQuota) as refused:
             await append(gateway, upload, bytes(300), bytes(300))
-        assert refused.value.members["left"]["bytes"] == 400 - 300
+        assert refused.value.members["left"] == {"bytes": 100, "files": None}
         assert await usage(gateway) == Usage(held_bytes=900, held_files=1)
-        with pytest.raises(OverQuota):
+        with pytest.raises(OverQuota) as refused:
             await append(gateway, upload, bytes(101), body_length=101)
+        assert refused.value.members["left"] == {"bytes": 100, "files": None}
         await append(gateway, upload, bytes(100), complete=True)
         assert await usage(gateway) == Usage(n_bytes=1000, n_files=1)
         assert shown(gateway.settings.data) == {"t/a": bytes(1000)}
@@ -417,9 +417,13 @@ def test_upload_with_a_ticket_is_one_file_sent_as_it_is(limited: Any) -> None:
 
 def test_many_small_files_cost_no_transaction_of_their_own(limited: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(gateway: Gateway) -> None:
-        claims = []
-        claim = gateway._ledger.claim
-        monkeypatch.setattr(gateway._ledger, "claim", lambda given: claims.append(given) or claim(given))
+        claims: list[Claim] = []
+
+        async def claim(given: Claim) -> int:
+            claims.append(given)
+            return given.n_bytes
+
+        monkeypatch.setattr(gateway._ledger, "claim", claim)
         await asyncio.gather(*(stored(gateway, 1000, f"t/{n}", length=n % 2 == 0) for n in range(50)))
         assert claims == []
         assert await usage(gateway) == Usage(n_bytes=50_000, n_files=50)
@@ -443,3 +447,22 @@ def test_what_a_ledger_could_not_be_told_is_told_later(limited: Any, monkeypatch
         assert await usage(gateway) == Usage()
 
     limited(test)
+
+
+def test_other_limits_hold_at_once_and_other_folders_are_refused(limited: Any) -> None:
+    async def test(gateway: Gateway) -> None:
+        await stored(gateway, 1000)
+        auth = gateway.settings.auth
+        assert auth is not None
+        auth.write_text("[tenants.t]\nmax_bytes = 1500")
+        await gateway.reload_policy()
+        with pytest.raises(OverQuota) as refused:
+            await stored(gateway, 501, "t/b")
+        assert refused.value.members["left"] == {"bytes": 500, "files": None}
+        for other in ("[tenants.t]\nroot = 'u'", "[tenants.t]\n[tenants.u]", ""):
+            auth.write_text(other)
+            await gateway.reload_policy()
+            with pytest.raises(OverQuota):
+                await stored(gateway, 501, "t/b")
+
+    limited(test, max_bytes=1000)
