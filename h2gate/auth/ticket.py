@@ -252,7 +252,7 @@ def wanted(claims: Mapping[str, Any], *, tenant: str, issuer: str, max_seconds: 
     if left:
         raise BadTicket(f"{next(iter(left))!r}: nothing is called so")
     for name, value in limits.items():
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63):
             raise BadTicket(f"{name}: not a number of bytes or files")
     if not isinstance(once, bool):
         raise BadTicket("once: not true or false")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from h2gate.codec import coding
 from h2gate.errors import BadForm, GateError, PeerGone
+from h2gate.front import tickets
 from h2gate.front.access import Access
 from h2gate.front.form import Form, Part
 from h2gate.front.plain import description, expected_digests, modified
@@ -25,6 +26,9 @@ async def post(request: Request, uploads: Uploads) -> None:
             outcomes = await _walk(form, folder, uploads, request.access)
     stored = sum(each["status"] in (201, 204) for each in outcomes)
     status = 201 if stored == len(outcomes) else 207
+    if tickets.wants_page(request):
+        await tickets.answer_outcomes(request, status, outcomes)
+        return
     await request.answer_json(status, {"files": outcomes, "fields": form.fields})
 
 

@@ -26,7 +26,7 @@ from h2gate.errors import (
     Refused,
 )
 from h2gate.fields import digests
-from h2gate.front import metadata, plain, tus_fields
+from h2gate.front import metadata, plain, tickets, tus_fields
 from h2gate.front.request import Request, file_url
 from h2gate.gateway import Gateway
 from h2gate.transfer.appending import Append
@@ -83,7 +83,9 @@ async def _post(request: Request, gateway: Gateway) -> None:
         record, answer = outcome.upload, [("upload-offset", str(outcome.upload.offset)), *tus_fields.became(outcome)]
     else:
         record, answer = await resumables.create(plan), []
-    await request.answer(201, [("location", tus_fields.url(record.id)), *answer, *tus_fields.expiry(record)])
+    await request.answer(
+        201, [("location", tus_fields.url(record.id) + tickets.suffix(request)), *answer, *tus_fields.expiry(record)]
+    )
 
 
 async def _has_bytes(request: Request) -> bool:

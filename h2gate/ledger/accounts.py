@@ -22,7 +22,7 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS accounts (
     name TEXT PRIMARY KEY, bytes INTEGER NOT NULL DEFAULT 0, files INTEGER NOT NULL DEFAULT 0,
     held_bytes INTEGER NOT NULL DEFAULT 0, held_files INTEGER NOT NULL DEFAULT 0,
-    closed INTEGER NOT NULL DEFAULT 0, expires_at REAL
+    closed INTEGER NOT NULL DEFAULT 0, issuer TEXT NOT NULL DEFAULT '', expires_at REAL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS holds (
     id TEXT NOT NULL, account TEXT NOT NULL, bytes INTEGER NOT NULL, files INTEGER NOT NULL,
@@ -49,11 +49,19 @@ _FINE = 64
 
 def usage(database: sqlite3.Connection, name: str) -> Usage:
     """What there is of an account."""
-    query = "SELECT bytes, files, held_bytes, held_files, closed FROM accounts WHERE name = ?"
+    query = "SELECT bytes, files, held_bytes, held_files, closed, issuer, expires_at FROM accounts WHERE name = ?"
     row = database.execute(query, (name,)).fetchone()
     if row is None:
         return Usage()
-    return Usage(n_bytes=row[0], n_files=row[1], held_bytes=row[2], held_files=row[3], is_closed=bool(row[4]))
+    return Usage(
+        n_bytes=row[0],
+        n_files=row[1],
+        held_bytes=row[2],
+        held_files=row[3],
+        is_closed=bool(row[4]),
+        issuer=row[5],
+        expires_at=row[6],
+    )
 
 
 def claim(database: sqlite3.Connection, claim: Claim) -> int:
@@ -199,11 +207,17 @@ def forget(database: sqlite3.Connection, account: Account | None, sizes: list[in
         _charge(database, account.name, -sum(sizes), -len(sizes))
 
 
+def open_(database: sqlite3.Connection, name: str, issuer: str, expires_at: float) -> None:
+    """See `Ledger.open`."""
+    values = (name, issuer, expires_at)
+    database.execute("INSERT OR IGNORE INTO accounts (name, issuer, expires_at) VALUES (?, ?, ?)", values)
+
+
 def shut(database: sqlite3.Connection, name: str, expires_at: float) -> None:
     """See `Ledger.shut`."""
     database.execute(
         "INSERT INTO accounts (name, closed, expires_at) VALUES (?, 1, ?) ON CONFLICT (name) DO UPDATE SET closed = 1,"
-        " expires_at = excluded.expires_at",
+        " expires_at = COALESCE(expires_at, excluded.expires_at)",
         (name, expires_at),
     )
 

@@ -63,6 +63,9 @@ class Usage:
     held_files: int = 0
     is_closed: bool = False
     """Revoked: nothing more can be claimed or stored."""
+    issuer: str = ""
+    """Who made the ticket."""
+    expires_at: float | None = None
 
 
 class Ledger(Protocol):
@@ -137,8 +140,11 @@ class Ledger(Protocol):
     async def usage(self, account: str) -> Usage:
         """Of the account with this name."""
 
+    async def open(self, account: str, issuer: str, expires_at: float) -> None:
+        """Remember the account of a ticket that was made, with nothing used."""
+
     async def shut(self, account: str, expires_at: float) -> None:
-        """Close an account; it may be forgotten after a moment (seconds since the epoch)."""
+        """Close an account; it may be forgotten after a moment (seconds since the epoch), if none is known yet."""
 
     async def forget_accounts(self, before: float) -> None:
         """Forget the accounts of credentials that may be forgotten since."""

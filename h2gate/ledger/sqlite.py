@@ -193,6 +193,10 @@ class SqliteLedger:
         found: Usage = await self._lane.submit((partial(accounts.usage, name=account), False))
         return found
 
+    async def open(self, account: str, issuer: str, expires_at: float) -> None:
+        values = (account, issuer, expires_at)
+        await self._lane.submit((lambda database: accounts.open_(database, *values), True))
+
     async def shut(self, account: str, expires_at: float) -> None:
         await self._lane.submit((partial(accounts.shut, name=account, expires_at=expires_at), True))
 

@@ -15,8 +15,9 @@ from contextlib import asynccontextmanager
 from h2gate.auth.base import Principal, Via
 from h2gate.auth.chain import ANYBODY
 from h2gate.auth.tenants import Tenant
+from h2gate.auth.ticket import Ticket
 from h2gate.errors import ConfigError, GateError, OverQuota, Refused, TooLarge
-from h2gate.ledger.base import Account, Claim, Ledger
+from h2gate.ledger.base import Account, Claim, Ledger, Usage
 from h2gate.storage.base import Storage
 from h2gate.transfer.pace import Pace
 from h2gate.transfer.presence import Presence
@@ -271,9 +272,21 @@ class Quotas:
         for each in self.folders.all:
             await reconcile(self._storage, self._ledger, each.root)
 
+    async def issued(self, ticket: Ticket) -> None:
+        """Remember who made it."""
+        await self._ledger.open(ticket_account(ticket.id), ticket.issuer, ticket.expires_at)
+
+    async def used(self, ticket_id: str) -> Usage:
+        """What was stored with a ticket; nothing is known of one that was made elsewhere and not used yet."""
+        return await self._ledger.usage(ticket_account(ticket_id))
+
+    async def revoke(self, ticket_id: str, expires_at: float) -> None:
+        """Nothing more is stored with it: also nothing that is on its way."""
+        await self._ledger.shut(ticket_account(ticket_id), expires_at)
+
     async def is_closed(self, ticket_id: str) -> bool:
         """Whether a ticket was revoked."""
-        return (await self._ledger.usage(ticket_account(ticket_id))).is_closed
+        return (await self.used(ticket_id)).is_closed
 
     def close(self) -> None:
         """Leave."""
