@@ -27,6 +27,11 @@ class Policies:
         self._lines += [f"[tenants.{name}]", *more]
         self.write()
 
+    def lines(self, *lines: str) -> None:
+        """Further ones, as they are."""
+        self._lines += lines
+        self.write()
+
     def withdraw(self) -> None:
         """No key is known any more but one that nobody has."""
         self._lines = []

@@ -160,3 +160,26 @@ def test_a_refusal_comes_before_the_body_and_harms_no_neighbour(
     client.push(neighbour, bytes(2_000_000))
     assert client.answer(neighbour).status == 201
     assert not client.goaways
+
+
+def test_a_page_of_another_origin_writes_nothing_with_the_password_that_a_browser_knows(
+    client: httpx.Client, secrets: dict[str, str]
+) -> None:
+    fields = {"origin": "https://evil.example", "sec-fetch-site": "cross-site"}
+    basic = ("", secrets["modifier"])
+    assert client.put("/files/in/new", content=b"x", headers=fields, auth=basic).status_code == 403
+    assert client.get("/files/in/there", headers=fields, auth=basic).status_code == 200
+    assert client.put("/files/in/new", content=b"x", headers=fields | bearer(secrets["modifier"])).status_code == 201
+
+
+def test_a_page_of_an_origin_that_is_named_may_ask_and_read_what_is_wrong(
+    tmp_path: Path, serve: Serve, secrets: dict[str, str]
+) -> None:
+    served = serve(auth=tmp_path / "auth.toml", cors_origins=("https://app.example",))
+    fields = {"origin": "https://app.example"}
+    asked = {"access-control-request-method": "PUT", "access-control-request-headers": "authorization"}
+    preflight = httpx.options(f"{served.plain_url}/files/in/new", headers=fields | asked)
+    assert (preflight.status_code, preflight.headers["access-control-allow-headers"]) == (204, "authorization")
+    refused = httpx.put(f"{served.plain_url}/files/in/new", content=b"x", headers=fields)
+    assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (401, "https://app.example")
+    assert "WWW-Authenticate" in refused.headers["access-control-expose-headers"]

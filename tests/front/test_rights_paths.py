@@ -51,7 +51,6 @@ STORED = {
     "composed, encoded": ("/files/%C3%A9/y", f"{COMPOSED}/y"),
     "three dots": ("/files/own/...", "own/..."),
     "a query": ("/files/own/c?path=/out", "own/c"),
-    "absolute form": ("https://localhost/files/own/d", "own/d"),
 }
 
 
