@@ -100,6 +100,8 @@ def _moment(seconds: float) -> str:
 async def _get(request: Request, gateway: Gateway, _: Issuing) -> None:
     """How much was stored with it."""
     ticket_id, used = await _own(request, gateway)
+    if used == Usage():
+        raise NotFound("nothing is known of such a ticket")
     answer = {"id": ticket_id, "bytes": used.n_bytes, "files": used.n_files, "revoked": used.is_closed}
     if used.expires_at is not None:
         answer["expires"] = _moment(used.expires_at)
