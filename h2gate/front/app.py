@@ -16,7 +16,7 @@ from quart.asgi import ASGIHTTPConnection
 from werkzeug.exceptions import HTTPException
 
 from h2gate.errors import GateError, NotFound, from_code
-from h2gate.front import cors, door, files, health, problem, resources, tus
+from h2gate.front import cors, door, files, health, problem, protected, resources, tus
 from h2gate.front.page import page
 from h2gate.front.request import Request
 from h2gate.gateway import Gateway
@@ -42,6 +42,7 @@ ROOMS: dict[bytes, Room] = {
 DESKS: dict[bytes, Room] = {
     b"/healthz": Room(health.healthz, door.open_to_all),
     b"/readyz": Room(health.readyz, door.open_to_all),
+    protected.PATH: Room(protected.serve, door.open_to_all),
     b"/metrics": Room(health.scrape, door.to_metrics),
 }
 """By the whole path."""
