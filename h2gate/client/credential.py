@@ -158,13 +158,14 @@ class Flow:
     async def send(self, request: httpx.Request, send: Send) -> httpx.Response:
         flow = self._auth.async_auth_flow(request)
         try:
-            signed = await anext(flow)
+            signed = await _step(anext(flow))
             while True:
                 response = await send(signed)
+                response.request = signed
                 try:
                     if self._auth.requires_response_body:
                         await response.aread()
-                    signed = await flow.asend(response)
+                    signed = await _step(flow.asend(response))
                 except StopAsyncIteration:
                     return response
                 except BaseException:
@@ -182,6 +183,16 @@ class Flow:
 
     async def close(self) -> None:
         pass
+
+
+async def _step(work: Awaitable[httpx.Request]) -> httpx.Request:
+    """What a stranger's code raises is a failure like others; its text may hold what it handles."""
+    try:
+        return await work
+    except (StopAsyncIteration, GateError, httpx.HTTPError):
+        raise
+    except Exception as error:
+        raise NoToken(f"httpx.Auth: {type(error).__name__}") from error
 
 
 def _field(token: Token) -> str:
