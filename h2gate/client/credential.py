@@ -56,6 +56,8 @@ class Bearer:
         self._token: Token | None = None
         self._in_vain = False
         """The last refresh brought nothing that was accepted so far."""
+        self._failure: GateError | None = None
+        """Why it brought nothing at all; whoever would ask too soon is told the same."""
         self._asked_at = -PAUSE_SECONDS
         self._asking: asyncio.Task[None] | None = None
 
@@ -85,35 +87,37 @@ class Bearer:
 
     async def _current(self) -> Token:
         """Not too old, if that can be had."""
-        token, left = self._token, 0.0
-        if token is not None:
-            left = seconds_left(token)
-            if left > min(EARLY_SECONDS, (token.lifetime_seconds or math.inf) / 5):
-                return token
+        if self._token is None:
+            await self._ask_if_due(None)
+        token = self._token
+        assert token is not None
+        left = seconds_left(token)
+        if left > min(EARLY_SECONDS, (token.lifetime_seconds or math.inf) / 5):
+            return token
         if left > 0:  # it still serves, whatever comes of this
             if self._asking is not None or time.monotonic() - self._asked_at >= EARLY_PAUSE_SECONDS:
                 with suppress(GateError, TimeoutError):
                     async with asyncio.timeout(left / 2):
                         await self._ask(token)
-        elif self._may_ask():
-            await self._ask(token)
-        if self._token is None:
-            raise NoToken(f"the last try to get a token was less than {PAUSE_SECONDS:g} s ago")
-        return self._token
+        else:
+            await self._ask_if_due(token)
+        return self._token or token
 
     async def renew(self, request: httpx.Request) -> bool:
         if self._token is None:
             return False
         if request.headers.get("authorization") != _field(self._token):
             return True
-        if not self._may_ask():
-            return False
         stale = self._token
-        await self._ask(stale)
+        await self._ask_if_due(stale)
         return self._token.value != stale.value
 
-    def _may_ask(self) -> bool:
-        return self._asking is not None or not self._in_vain or time.monotonic() - self._asked_at >= PAUSE_SECONDS
+    async def _ask_if_due(self, stale: Token | None) -> None:
+        """Not again at once when the last time was of no use."""
+        if self._asking is not None or not self._in_vain or time.monotonic() - self._asked_at >= PAUSE_SECONDS:
+            await self._ask(stale)
+        elif self._failure is not None:
+            raise copy.copy(self._failure)
 
     async def _ask(self, stale: Token | None) -> None:
         """One for all. Each gets an error of its own, which may be added to."""
@@ -126,12 +130,12 @@ class Bearer:
             raise copy.copy(error) from error
 
     async def _exchange(self, stale: Token | None) -> None:
-        self._asked_at = time.monotonic()
+        self._asked_at, self._failure = time.monotonic(), None
         try:
             fresh = await self._source.token(stale)
         except GateError as error:  # what worked before may do so again
             error.retry = error.retry or (stale is not None and type(error) is NoToken)
-            self._in_vain = not error.retry
+            self._in_vain, self._failure = not error.retry, error
             raise
         self._in_vain = stale is not None
         if stale is None or fresh.value != stale.value:

@@ -15,7 +15,7 @@ import pytest
 from h2gate.client import Client, Listener, Outcome
 from h2gate.client.claiming import credential
 from h2gate.client.credential import Bearer
-from h2gate.client.failures import NoToken
+from h2gate.client.failures import LoginOver, NoToken
 from h2gate.client.listener import Item
 from h2gate.client.tokens import Token
 from h2gate.errors import BodyCut, ConfigError, ExpiredCredential, GateError, NotFound, Unauthenticated
@@ -215,6 +215,25 @@ async def test_issuer_that_is_away_for_a_while_costs_no_upload(serve: Serve, tmp
         source.fails = [away, NoToken("the command failed")]
         assert not errors(await gate.put([tmp_path / "a"]))
     assert [str(error) for error in heard.again] == ["nobody there", "the command failed"]
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_failure_that_is_final_is_asked_for_once_and_told_to_all(
+    serve: Serve, tmp_path: Path, is_first: bool
+) -> None:
+    source = Rotating(set())
+    served = serve(make_app=Guard(source.live))
+    for number in range(5):
+        (tmp_path / f"{number}").write_bytes(b"x")
+    async with Client(served.url, ca=[served.ca], token=source, streams=1) as gate:
+        if not is_first:
+            await gate.ls()
+            expire(source)
+        source.fails = [LoginOver("log in again")]
+        outcomes = await gate.put([tmp_path / f"{number}" for number in range(5)], "in/")
+    assert {str(outcome.error) for outcome in outcomes} == {"log in again"}
+    assert len({id(outcome.error) for outcome in outcomes}) == 5
+    assert source.made == (0 if is_first else 1)
 
 
 # -- a peer that sees what is sent
