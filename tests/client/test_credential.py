@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import json
 import os
+import tarfile
 import threading
 import time
 from pathlib import Path
@@ -167,6 +170,49 @@ async def test_bundle_refused_for_its_token_goes_once_more_as_a_bundle(serve: Se
     assert len(outcomes) == 100
     assert [(method, token) for method, _, token in guard.seen[1:]] == [("POST", "token-1"), ("POST", "token-2")]
     assert len(list(served.path("tree").iterdir())) == 100
+
+
+def names_of(archive: bytes) -> list[str]:
+    with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
+        return opened.getnames()
+
+
+async def test_files_of_a_bundle_that_outlived_its_token_are_sent_again(tls: Tls, tmp_path: Path) -> None:
+    async def serve(call: Call) -> None:
+        body = await call.read()
+        if call.headers[":method"] == "PUT":
+            sent[call.path] = call.headers["authorization"]
+            call.answer(201)
+            return
+        names = names_of(body)
+        lines = [json.dumps({"name": name, "status": 201, "size": 1}) for name in names[:15]]
+        lines += [json.dumps({"name": name, "status": 401, "code": "expired_credential"}) for name in names[15:]]
+        call.answer(200, (b"content-type", b"application/x-ndjson"), body="".join(f"{x}\n" for x in lines).encode())
+
+    sent: dict[str, str] = {}
+    for number in range(20):
+        (tmp_path / f"{number:02}").write_bytes(b"x")
+    source, peer = Rotating(set()), Peer(serve)
+    async with peer.serving(tls.server), Client(peer.url, ca=[tls.ca], token=source) as gate:
+        outcomes = await gate.put([tmp_path / f"{number:02}" for number in range(20)], "in/")
+    assert len(outcomes) == 20
+    assert not errors(outcomes)
+    assert sent == {f"/files/in/{number}": "Bearer token-2" for number in range(15, 20)}
+
+
+async def test_bundle_whose_files_stay_refused_fails_each_once(tls: Tls, tmp_path: Path) -> None:
+    async def serve(call: Call) -> None:
+        names = names_of(await call.read())
+        lines = [json.dumps({"name": name, "status": 401, "code": "unauthenticated"}) for name in names]
+        call.answer(200, (b"content-type", b"application/x-ndjson"), body="".join(f"{x}\n" for x in lines).encode())
+
+    for number in range(20):
+        (tmp_path / f"{number:02}").write_bytes(b"x")
+    peer = Peer(serve)
+    async with peer.serving(tls.server), client(peer.url, tls) as gate:
+        outcomes = await gate.put([tmp_path / f"{number:02}" for number in range(20)], "in/")
+    assert [type(outcome.error) for outcome in outcomes] == [Unauthenticated] * 20
+    assert len(peer.calls) == 1
 
 
 async def test_download_refused_for_its_token_is_repeated(serve: Serve, tmp_path: Path) -> None:
