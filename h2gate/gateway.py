@@ -8,7 +8,9 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from h2gate.auth.chain import Chain
 from h2gate.budget import Budget, machine_memory
 from h2gate.config import Settings
 from h2gate.errors import ConfigError
@@ -22,10 +24,19 @@ from h2gate.transfer.resumables import Resumables
 from h2gate.transfer.upkeep import keep_up
 from h2gate.transfer.uploads import Uploads
 
+if TYPE_CHECKING:
+    from h2gate.auth.policy import Policy
+
 
 def open_storage(settings: Settings) -> Storage:
     """The storage that the settings name. To be called in the loop that uses it."""
     return DiskStorage(settings.data, fsync=settings.fsync, direct_io=settings.direct_io)
+
+
+def _policy(file: Path) -> Policy:
+    from h2gate.auth import policy  # noqa: PLC0415 - costs a tenth of a second, for what most do without
+
+    return policy.load(file)
 
 
 class Gateway:
@@ -34,6 +45,8 @@ class Gateway:
     uploads: Uploads
     listings: Listings
     resumables: Resumables
+    chain: Chain | None = None
+    """Who asks is found out by it; None: nobody is asked."""
 
     def __init__(
         self, settings: Settings, open_storage: Callable[[Settings], Storage] = open_storage, *, upkeep: bool = True
@@ -50,6 +63,8 @@ class Gateway:
 
     async def __aenter__(self) -> Gateway:
         settings = self.settings
+        if settings.auth is not None:
+            self.chain = _policy(settings.auth).chain(expired_seconds=settings.expired_seconds)
         self._storage = self._open_storage(settings)
         self._ledger = SqliteLedger(settings.data / "ledger.sqlite", durable=settings.fsync)
         max_body = settings.max_body
@@ -68,6 +83,8 @@ class Gateway:
             self._upkeep.cancel()
             with suppress(asyncio.CancelledError):
                 await self._upkeep
+        if self.chain is not None:
+            await self.chain.close()
         await self.resumables.close()
         await self._decoding.close()
         await self._storage.close()

@@ -35,6 +35,7 @@ async def put(request: Request, uploads: Uploads) -> None:
     if is_folder:
         raise BadPath("a file's path has a name at its end, not a slash")
     check_whole(request.headers)
+    grant = request.access.grant(path)
     async with uploads.decoding.undone(request.body, request.headers) as (body, headers):
         file, replaced = await uploads.put(
             path,
@@ -44,6 +45,7 @@ async def put(request: Request, uploads: Uploads) -> None:
             modified_ns=modified(headers),
             precondition=precondition(headers),
             is_awaited="expect" in headers,
+            grant=grant,
         )
     answer = facts(file)
     if not replaced:
@@ -63,6 +65,7 @@ async def patch(request: Request, uploads: Uploads) -> None:
     if is_folder:
         raise BadPath("a file's path has a name at its end, not a slash")
     check_append_type(request.headers)
+    grant = request.access.grant(path)
     given = request.headers.get("upload-offset")
     offset = decimal(given, "Upload-Offset") if given is not None else None
     try:
@@ -74,6 +77,7 @@ async def patch(request: Request, uploads: Uploads) -> None:
                 expected=expected_digests(headers),
                 announced="digest" in headers.get("trailer", "").lower(),
                 precondition=precondition(headers),
+                grant=grant,
             )
     except OffsetConflict as error:
         error.headers.append((b"upload-offset", str(error.members["offset"]).encode()))

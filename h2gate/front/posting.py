@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from h2gate.codec import coding
 from h2gate.errors import BadForm, GateError, PeerGone
+from h2gate.front.access import Access
 from h2gate.front.form import Form, Part
 from h2gate.front.plain import description, expected_digests, modified
 from h2gate.front.problem import of
@@ -20,18 +21,18 @@ async def post(request: Request, uploads: Uploads) -> None:
     folder, _ = file_path(request.raw_path)
     async with uploads.decoding.undone(request.body, request.headers, is_file=False) as (body, headers):
         form = Form(body, headers.get("content-type", ""))
-        outcomes = await _walk(form, folder, uploads)
+        outcomes = await _walk(form, folder, uploads, request.access)
     stored = sum(each["status"] in (201, 204) for each in outcomes)
     status = 201 if stored == len(outcomes) else 207
     await request.answer_json(status, {"files": outcomes, "fields": form.fields})
 
 
-async def _walk(form: Form, folder: str, uploads: Uploads) -> list[dict[str, object]]:
+async def _walk(form: Form, folder: str, uploads: Uploads, access: Access) -> list[dict[str, object]]:
     outcomes: list[dict[str, object]] = []
     try:
         while (part := await form.next_part()) is not None:
             if part.filename:
-                outcomes.append(await _store(part, folder, uploads))
+                outcomes.append(await _store(part, folder, uploads, access))
             elif await _drop(part):  # a browser sends an empty one when no file was chosen
                 raise BadForm("a file of the form has no name")
     except GateError as error:
@@ -40,7 +41,7 @@ async def _walk(form: Form, folder: str, uploads: Uploads) -> list[dict[str, obj
     return outcomes
 
 
-async def _store(part: Part, folder: str, uploads: Uploads) -> dict[str, object]:
+async def _store(part: Part, folder: str, uploads: Uploads, access: Access) -> dict[str, object]:
     """One file of the form; an error of its own is its outcome, one of the whole request is raised."""
     try:
         _check_no_coding(part)
@@ -51,6 +52,7 @@ async def _store(part: Part, folder: str, uploads: Uploads) -> dict[str, object]
             fields={name: value for name, value in description(part.headers).items() if name != "content-disposition"},
             expected=expected_digests(part.headers),
             modified_ns=modified(part.headers),
+            grant=access.grant(path),
         )
     except PeerGone:
         raise

@@ -11,8 +11,11 @@ from contextlib import aclosing
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
+from h2gate.auth.base import Evidence
 from h2gate.errors import BadPath, MethodNotAllowed, PeerGone
 from h2gate.front import problem
+from h2gate.front.access import ANYONE
+from h2gate.transfer.grant import FREELY
 from h2gate.upload import Batch, Body, checked_path
 
 Scope: TypeAlias = Mapping[str, Any]
@@ -47,6 +50,11 @@ class Request:
         self.method: str = scope["method"]
         self.raw_path: bytes = scope["raw_path"]
         self.headers = joined(scope["headers"])
+        self.access = ANYONE
+        """What whoever asks may do; the door has found it out."""
+        self.grant = FREELY
+        """For a request that goes on with an upload: by what right."""
+        self._scope = scope
         self._query: bytes = scope["query_string"]
         self.answering = False
         """The answer has begun: an error can no longer be told in it."""
@@ -65,6 +73,20 @@ class Request:
     def query(self) -> dict[str, str]:
         """What follows the question mark, decoded; of a name that is repeated the last."""
         return dict(parse_qsl(self._query.decode("latin1"), keep_blank_values=True))
+
+    def evidence(self) -> Evidence:
+        """By what whoever asks may be recognised."""
+        scope, headers = self._scope, self.headers
+        target = b"%b?%b" % (self.raw_path, self._query) if self._query else self.raw_path
+        return Evidence(
+            method=self.method,
+            target=target.decode("latin1"),
+            headers=headers,
+            peer=scope["client"][0] if scope["client"] else "",
+            certificate=scope["extensions"].get("h2gate.certificate"),
+            secure=scope["scheme"] == "https",
+            authority=headers.get("host", ""),
+        )
 
     async def left(self) -> None:
         """Returns when the peer has gone away. For requests without a body; what is there of one is dropped."""

@@ -17,7 +17,7 @@ from h2gate.front.resumable import answer_complete, body_of, so_far, telling
 from h2gate.gateway import Gateway
 
 _ID = re.compile(rb"/uploads/([0-9a-f]{32})")
-_ROOTS = (b"/uploads", b"/uploads/")
+ROOTS = (b"/uploads", b"/uploads/")
 
 Handler = Callable[[Request, Gateway, str], Awaitable[None]]
 
@@ -27,7 +27,7 @@ async def serve(request: Request, gateway: Gateway) -> None:
     request.also += Interop.of(request.headers).echo
     if request.method == "HEAD":
         request.also.append(("cache-control", "no-store"))
-    is_list = request.raw_path in _ROOTS
+    is_list = request.raw_path in ROOTS
     handlers = _OF_ALL if is_list else _OF_ONE
     allow = ", ".join([*handlers, "OPTIONS"])
     if request.method == "OPTIONS":
@@ -36,10 +36,11 @@ async def serve(request: Request, gateway: Gateway) -> None:
     elif request.method not in handlers:
         raise MethodNotAllowed(f"{request.method} is not for uploads", allow=allow)
     else:
-        await handlers[request.method](request, gateway, "" if is_list else _id(request))
+        await handlers[request.method](request, gateway, "" if is_list else upload_id(request))
 
 
-def _id(request: Request) -> str:
+def upload_id(request: Request) -> str:
+    """The id in the path. Raises `NotFound`."""
     found = _ID.fullmatch(request.raw_path)
     if found is None:
         raise NotFound("there is no such upload")
@@ -83,7 +84,7 @@ async def _patch(request: Request, gateway: Gateway, upload_id: str) -> None:
     offset = integer(headers.get("upload-offset"))
     if offset is None:
         raise BadField("Upload-Offset: it must be there, and be a non-negative integer")
-    body = body_of(request, interop, offset, interop.ends(headers))
+    body = body_of(request, interop, offset, interop.ends(headers), request.grant)
     try:
         async with telling(request, gateway, interop, upload_id):
             outcome = await gateway.resumables.append(upload_id, body)

@@ -16,6 +16,7 @@ from h2gate.errors import (
     BodyCut,
     CompletedUpload,
     Conflict,
+    Forbidden,
     GateError,
     InconsistentLength,
     MethodNotAllowed,
@@ -40,9 +41,9 @@ Handler = Callable[[Request, Gateway], Awaitable[None]]
 async def serve(request: Request, gateway: Gateway) -> None:
     """Answer a request under /tus/."""
     request.also.append(("tus-resumable", tus_fields.VERSION))
-    handlers = _OF_ALL if request.raw_path in (b"/tus", b"/tus/") else _OF_ONE
+    handlers = _OF_ALL if request.raw_path in tus_fields.ROOTS else _OF_ONE
     allow = ", ".join([*handlers, "OPTIONS"])
-    method = request.headers.get("x-http-method-override", request.method)
+    method = tus_fields.method(request)
     if method == "OPTIONS":
         await request.answer(204, [("allow", allow), *tus_fields.abilities(gateway.settings)])
         return
@@ -72,13 +73,13 @@ async def _post(request: Request, gateway: Gateway) -> None:
     headers, resumables = request.headers, gateway.resumables
     is_part, parts = tus_fields.concatenation(headers)
     has_body = tus_fields.is_upload(headers)
+    plan = _plan(request, is_part, parts)
     if (parts or not has_body) and await _has_bytes(request):
         raise Refused("a concatenation takes no bytes of its own") if parts else tus_fields.not_an_upload()
-    plan = _plan(headers, is_part, parts)
     if parts:
         record, answer = await _join(plan, gateway)
     elif has_body or plan.length == 0:
-        outcome = await _begin(plan, tus_fields.appended(request, 0, plan.length), resumables)
+        outcome = await _begin(plan, tus_fields.appended(request, 0, plan.length, plan.grant), resumables)
         record, answer = outcome.upload, [("upload-offset", str(outcome.upload.offset)), *tus_fields.became(outcome)]
     else:
         record, answer = await resumables.create(plan), []
@@ -93,8 +94,9 @@ async def _has_bytes(request: Request) -> bool:
     return batch.n_bytes > 0 or not batch.last
 
 
-def _plan(headers: Mapping[str, str], is_part: bool, parts: Sequence[str]) -> Plan:
-    """What the fields want to create. Raises `BadField`, `BadPath`."""
+def _plan(request: Request, is_part: bool, parts: Sequence[str]) -> Plan:
+    """What the fields want to create. Raises `BadField`, `BadPath`, `Forbidden`."""
+    headers, access = request.headers, request.access
     given = headers.get("upload-metadata", "")
     pairs = metadata.parse(given)
     plan = Plan(
@@ -103,11 +105,12 @@ def _plan(headers: Mapping[str, str], is_part: bool, parts: Sequence[str]) -> Pl
         metadata=given,
         expected=digests(headers.get("repr-digest", ""), "Repr-Digest"),
         parts=parts,
+        owner=access.principal.name,
     )
     if is_part:
-        return plan
-    conditions = plain.conditions(headers)
-    return replace(plan, path=metadata.path(pairs, plan.id), fields=metadata.fields(pairs), conditions=conditions)
+        return replace(plan, grant=access.grant_part())
+    conditions, path = plain.conditions(headers), metadata.path(pairs, plan.id)
+    return replace(plan, path=path, fields=metadata.fields(pairs), conditions=conditions, grant=access.grant(path))
 
 
 async def _begin(plan: Plan, body: Append, resumables: Resumables) -> Outcome:
@@ -144,7 +147,7 @@ async def _head(request: Request, gateway: Gateway) -> None:
     upload_id = _id(request)
     try:
         record = await gateway.resumables.offset(upload_id, length_ends=True)
-    except (PreconditionFailed, Conflict, BadPath):  # all of it is there, and cannot be shown now
+    except (PreconditionFailed, Forbidden, Conflict, BadPath):  # all of it is there, and cannot be shown now
         record = await gateway.resumables.look(upload_id)
         if record.parts:  # which tells no offset before it is made, so it may as well tell why it is not
             raise
@@ -178,7 +181,7 @@ async def _patch(request: Request, gateway: Gateway) -> None:
     await _refuse_concatenation(upload_id, gateway.resumables)
     if not tus_fields.is_upload(headers):
         raise tus_fields.not_an_upload()
-    body = tus_fields.appended(request, tus_fields.offset(headers), tus_fields.told_length(headers))
+    body = tus_fields.appended(request, tus_fields.offset(headers), tus_fields.told_length(headers), request.grant)
     try:
         outcome = await gateway.resumables.append(upload_id, body)
     except CompletedUpload as error:
