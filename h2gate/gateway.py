@@ -147,6 +147,24 @@ async def recover(settings: Settings) -> tuple[int, int, int]:
         return dropped, cut, differing
 
 
+def usage(settings: Settings, *, recount: bool) -> list[dict[str, object]]:
+    """What every tenant has stored and may store. Raises `ConfigError`, to `recount` also while a gateway runs."""
+
+    async def told() -> list[dict[str, object]]:
+        async with Gateway(settings, upkeep=False) as gateway:
+            return [await gateway.quotas.told(each) for each in gateway.folders.all]
+
+    if not recount:
+        return asyncio.run(told())
+    with sole_owner(settings.data):
+        asyncio.run(_recovered(settings))
+        return asyncio.run(told())
+
+
+async def _recovered(settings: Settings) -> None:
+    await recover(settings)
+
+
 @contextmanager
 def sole_owner(data: Path) -> Iterator[int]:
     """Hold the data folder for this gateway; yields the descriptor of the lock, which its workers are to hold as well.

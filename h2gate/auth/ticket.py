@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeAlias
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 from h2gate.auth.base import Evidence, Principal, Via
 from h2gate.auth.rights import Action, Right, Rights
@@ -165,6 +165,11 @@ def text_in(evidence: Evidence) -> str | None:
         return token.strip() if scheme.lower() == "bearer" and token.strip().startswith(PREFIX) else None
     query = evidence.target.partition("?")[2]
     return dict(parse_qsl(query)).get("ticket") if "ticket=" in query else None
+
+
+def url(path: str, text: str) -> str:
+    """The URL of a folder for who has the ticket, without scheme and host."""
+    return f"/files/{quote(path)}/?ticket={text}" if path else f"/files/?ticket={text}"
 
 
 class Tickets:

@@ -17,11 +17,11 @@ from markupsafe import Markup
 
 from h2gate.auth.base import Via
 from h2gate.auth.rights import Action
-from h2gate.auth.ticket import Issuing, Ticket, wanted
+from h2gate.auth.ticket import Issuing, Ticket, url, wanted
 from h2gate.errors import BadTicket, Forbidden, MethodNotAllowed, NotFound, TooLarge
 from h2gate.fields import moment
 from h2gate.front.page import page
-from h2gate.front.request import Request, file_path, file_url
+from h2gate.front.request import Request, file_path
 from h2gate.gateway import Gateway
 from h2gate.ledger.base import Usage
 
@@ -58,8 +58,7 @@ async def _post(request: Request, gateway: Gateway, issuing: Issuing) -> None:
     ticket = replace(asked, folder=access.below_root(asked.folder))
     await gateway.quotas.issued(ticket)
     text = issuing.keys.sign(ticket)
-    url = f"{file_url(asked.folder)}/?ticket={text}" if asked.folder else f"/files/?ticket={text}"
-    answer = {**told(replace(ticket, folder=asked.folder)), "ticket": text, "url": url}
+    answer = {**told(asked), "ticket": text, "url": url(asked.folder, text)}
     await request.answer_json(201, answer, [("location", f"/tickets/{ticket.id}")])
 
 

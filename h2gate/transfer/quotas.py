@@ -284,6 +284,19 @@ class Quotas:
         """Nothing more is stored with it: also nothing that is on its way."""
         await self._ledger.shut(ticket_account(ticket_id), expires_at)
 
+    async def told(self, tenant: Tenant) -> dict[str, object]:
+        """For an operator."""
+        used = await self._ledger.usage(account_of_tenant(tenant).name)
+        return {
+            "tenant": tenant.name,
+            "root": tenant.root,
+            "bytes": used.n_bytes,
+            "files": used.n_files,
+            "held_bytes": used.held_bytes,
+            "max_bytes": tenant.max_bytes,
+            "max_files": tenant.max_files,
+        }
+
     async def is_closed(self, ticket_id: str) -> bool:
         """Whether a ticket was revoked."""
         return (await self.used(ticket_id)).is_closed
