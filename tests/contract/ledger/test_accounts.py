@@ -194,7 +194,7 @@ async def test_ticket_that_was_revoked_meanwhile_stores_nothing(tmp_path: Path) 
         with pytest.raises(Forbidden, match="revoked"):
             await ledger.claim(claim("2", 10, TICKET))
         await ledger.release("1")
-        await ledger.forget_accounts(6.0)
+        await ledger.forget_accounts(11.0)
         assert not (await ledger.usage("ticket:1")).is_closed
 
 
