@@ -211,6 +211,13 @@ class LedgerFailed(GateError):
     retry_after_seconds = 5
 
 
+class AuditFailed(GateError):
+    """What was done, or was to be done, cannot be written down, so it is not acknowledged."""
+
+    status, code, title, retry = 503, "audit_failed", "The audit log failed", True
+    retry_after_seconds = 5
+
+
 class Unrecognisable(GateError):
     """Who it is cannot be found out now: whoever is to be asked is slow, down or makes no sense. Nothing is allowed."""
 

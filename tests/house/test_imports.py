@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 FLOORS: tuple[dict[str, str], ...] = (
     {"errors": "errors"},
     {name: name for name in ("budget", "config", "fields", "lane", "logs", "metrics", "upload")},
-    {name: name for name in ("wire", "storage", "ledger", "codec", "auth", "events")},
+    {name: name for name in ("wire", "storage", "ledger", "codec", "auth", "audit", "events")},
     {"transfer": "transfer"},
     {"gateway": "gateway"},
     {name: name for name in ("server", "front", "client")},
