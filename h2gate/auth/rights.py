@@ -13,6 +13,7 @@ from enum import StrEnum
 from urllib.parse import unquote_to_bytes
 
 from h2gate.errors import BadPath, BadScope
+from h2gate.tables import Table
 from h2gate.upload import checked_path
 
 _PREFIX = "storage."
@@ -61,6 +62,12 @@ class Rights:
         segments = _segments(path)
         return any(right.allows(action, segments) for right in self.all)
 
+    def reach(self, action: Action, path: str) -> bool:
+        """Whether `action` is covered at `path`, or somewhere below it."""
+        segments = _segments(path)
+        n = len(segments)
+        return any(action in _ALLOWS[r.action] and r.segments[:n] == segments[: len(r.segments)] for r in self.all)
+
     def touch(self, path: str) -> bool:
         """Whether there is any right at, above or below `path`: whoever has none is not told that it exists."""
         segments = _segments(path)
@@ -92,6 +99,16 @@ def parse(scope: str | Iterable[str]) -> Rights:
     words = scope.split(" ") if isinstance(scope, str) else scope
     found = [_right(word) for word in words if word.startswith(_PREFIX)]
     return Rights(tuple(dict.fromkeys(each for each in found if each is not None)))
+
+
+def configured(table: Table, key: str = "rights") -> Rights:
+    """Those that an operator wrote down: a text, or a list of them. Raises `ConfigError`, also for words of others."""
+    words = " ".join(table.texts(key)).split()
+    with table.about(key):
+        for word in words:
+            if not word.startswith(_PREFIX):
+                raise BadScope(f"{word[:100]!r}: not a right")
+        return parse(words)
 
 
 def _right(word: str) -> Right | None:

@@ -1,0 +1,68 @@
+"""The file of `--auth`: who may what. Every table is parsed by the module that owns it; a key that nobody knows is an
+error, since a limit that is misspelt would be none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from h2gate import tables
+from h2gate.auth import certificate, keys, tenants
+from h2gate.auth.base import Authenticator
+from h2gate.auth.certificate import Certificates, Known
+from h2gate.auth.chain import Chain
+from h2gate.auth.keys import Key, Keys
+from h2gate.auth.tenants import Tenant
+from h2gate.tables import Table
+
+ELSEWHERE = ("audit", "tickets")
+"""Tables that belong to other rooms: handed to them as they are (`Policy.table`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """All that the file says."""
+
+    tenants: Mapping[str, Tenant] = field(default_factory=dict)
+    keys: tuple[Key, ...] = ()
+    certificates: tuple[Known, ...] = ()
+    client_ca: Path | None = None
+    """Authorities of client certificates (PEM); with it the TLS handshake asks for one."""
+    elsewhere: Mapping[str, Table] = field(default_factory=dict)
+
+    def table(self, name: str) -> Table:
+        """One of those in `ELSEWHERE`, empty where there is none."""
+        return self.elsewhere.get(name) or Table(Path(), name, {})
+
+    def chain(self, *, expired_seconds: float) -> Chain:
+        """All ways that are set up. To be called in the loop that uses it, and to be closed."""
+        found: list[Authenticator] = []
+        if self.keys:
+            found.append(Keys(self.keys))
+        ambient = [Certificates(self.certificates)] if self.certificates else []
+        return Chain(found, ambient, tenants=self.tenants, expired_seconds=expired_seconds)
+
+
+def load(file: Path) -> Policy:
+    """Raises `ConfigError`."""
+    top = tables.read(file)
+    known = tenants.parse(top.table("tenants"))
+    policy = Policy(
+        tenants=known,
+        keys=keys.parse(top.tables("keys")),
+        certificates=certificate.parse(top.tables("certificates")),
+        client_ca=top.path("client_ca", None),
+        elsewhere={name: top.table(name) for name in ELSEWHERE if name in top},
+    )
+    top.end()
+    _check(top, policy)
+    return policy
+
+
+def _check(top: Table, policy: Policy) -> None:
+    for each in (*(key.principal for key in policy.keys), *(known.principal for known in policy.certificates)):
+        if each.tenant and each.tenant not in policy.tenants:
+            raise top.error("tenant", f"{each.name}: there is no [tenants.{each.tenant}]")
+    if policy.certificates and policy.client_ca is None:
+        raise top.error("client_ca", "is missing: no certificate would be asked for")
