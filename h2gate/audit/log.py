@@ -44,6 +44,7 @@ class AuditLog:
         self._lane: Lane[Mapping[str, Any], Link] = Lane("h2gate-audit", self._file.append)
         self._metrics = metrics
         self._excess = Excess()
+        self._has_failed = False
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._telling: set[asyncio.Task[None]] = set()
@@ -57,9 +58,16 @@ class AuditLog:
             link = await self._lane.submit(event.members())
         except GateError:
             self._metrics.count("audit_failures")
+            self._has_failed = True
             raise
+        self._has_failed = False
         self._metrics.count("audit_lines", event.event)
         return link
+
+    async def check(self) -> None:
+        """Whether there could be a line now. Raises what is in the way: after a failure, only a line can tell."""
+        if self._has_failed:
+            await self.record(Event(event="check"))
 
     async def refused(self, event: Event) -> None:
         """Write down what was not done, or count it where there are too many. Where that fails, nothing was done."""

@@ -5,7 +5,7 @@ Everything raises `LedgerFailed` when the database does, or `StorageFull`; nothi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from h2gate.upload import Identity, Resumable, Upload
@@ -63,6 +63,12 @@ class Ledger(Protocol):
 
     async def outdated(self, now: float, *, limit: int) -> Sequence[Resumable]:
         """Resumable uploads whose `expires_at` is past, in whatever state, the longest first."""
+
+    async def counts(self) -> Mapping[str, int]:
+        """How many resumable uploads there are in each state, complete ones aside: these may be ever so many."""
+
+    async def check(self) -> None:
+        """Whether records could be kept now; nothing is changed. Raises what is in the way."""
 
     async def drop(self, resumable: Resumable) -> None:
         """Remove a resumable upload, if it is there and still has this version."""

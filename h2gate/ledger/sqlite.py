@@ -150,6 +150,13 @@ class SqliteLedger:
     async def outdated(self, now: float, *, limit: int) -> Sequence[Resumable]:
         return await self._resumables("expires_at < ? ORDER BY expires_at LIMIT ?", now, limit)
 
+    async def counts(self) -> Mapping[str, int]:
+        found: Mapping[str, int] = await self._lane.submit((resumables.counts, False))
+        return found
+
+    async def check(self) -> None:
+        await self._lane.submit((lambda _: None, True))  # the transaction around it is what may fail
+
     async def drop(self, resumable: Resumable) -> None:
         await self._lane.submit((partial(resumables.drop, resumable=resumable), True))
 

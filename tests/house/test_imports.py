@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 # what its commands share.
 FLOORS: tuple[dict[str, str], ...] = (
     {"errors": "errors"},
-    {name: name for name in ("budget", "config", "fields", "lane", "logs", "metrics", "tables", "upload")},
+    {name: name for name in ("budget", "config", "fields", "lane", "logs", "metrics", "tables", "traces", "upload")},
     {name: name for name in ("wire", "storage", "ledger", "codec", "auth", "audit", "events")},
     {"transfer": "transfer"},
     {"gateway": "gateway"},
