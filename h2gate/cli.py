@@ -15,7 +15,7 @@ from typing import Any
 import click
 from click.shell_completion import get_completion_class
 
-from h2gate import config, options
+from h2gate import auditing, config, options
 from h2gate.errors import ConfigError, GateError, NotFound
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True}
@@ -38,6 +38,9 @@ def cli() -> None:
     Exit codes: 0 done · 1 some files failed · 2 usage · 4 not found · 5 may be retried · 7 refused ·
     130 interrupted.
     """
+
+
+cli.add_command(auditing.audit)
 
 
 def main() -> None:

@@ -136,6 +136,10 @@ class NotFound(GateError):
     status, code, title = 404, "not_found", "Not found"
 
 
+class Hidden(NotFound):
+    """It is there, or may be, and who asks is not told."""
+
+
 class MethodNotAllowed(GateError):
     status, code, title = 405, "method_not_allowed", "Method not allowed"
 

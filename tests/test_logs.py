@@ -53,5 +53,7 @@ def test_members_of_a_record_are_members_of_its_line() -> None:
 
 def test_the_access_log_is_not_moderated_and_all_others_are() -> None:
     moderation = Moderation(clock=lambda: 0.0)
-    passed = [moderation.filter(record("same", name=name)) for name in ("h2gate.front", ACCESS) for _ in range(2 * LINES)]
+    passed = [
+        moderation.filter(record("same", name=name)) for name in ("h2gate.front", ACCESS) for _ in range(2 * LINES)
+    ]
     assert passed == [True] * LINES + [False] * LINES + [True] * 2 * LINES

@@ -10,7 +10,9 @@ from h2gate.metrics import Metrics
 def samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     families = text_string_to_metric_families(metrics.text().decode())
     return {
-        (sample.name, tuple(sorted(sample.labels.items()))): sample.value for each in families for sample in each.samples
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for each in families
+        for sample in each.samples
     }
 
 

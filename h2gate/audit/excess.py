@@ -1,4 +1,4 @@
-"""What is refused or fails can be made to happen without end and for nothing: few such lines pass, the others are counted.
+"""What is refused or fails can be made to happen without end, for nothing: few such lines pass, the others are counted.
 
 Of each address ten pass in ten seconds, of all together two hundred: then one line says how many did not.
 """

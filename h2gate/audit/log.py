@@ -53,7 +53,7 @@ class AuditLog:
         return self._signer.sign(HEAD, {"seq": link.seq, "hash": link.hash, "time": moment})
 
     async def record(self, event: Event) -> Link:
-        """Write it down. Raises `AuditFailed`, `StorageFull`: there is no line then, and it must not be acknowledged."""
+        """Write it down. Raises `AuditFailed`, `StorageFull`: no line is there then, and nothing may be acknowledged."""
         try:
             link = await self._lane.submit(event.members())
         except GateError:
