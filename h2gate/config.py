@@ -48,6 +48,11 @@ class Settings:
         False, "send OpenTelemetry traces to where the OTEL_ variables of the environment say; needs h2gate[otel]"
     )
 
+    auth: Path | None = _setting(None, "TOML file that says who may what; without it nobody is asked who they are")
+    expired_seconds: float = _setting(
+        86400.0, "for how long after its credential has expired a request that runs may still end well"
+    )
+
     cors_origins: tuple[str, ...] = _setting(
         (), "origin whose web pages may use the gateway, as https://example.com; repeatable; * is any"
     )
@@ -221,6 +226,8 @@ def _convert(name: str, value: Any, place: str) -> Any:
 def _check(settings: Settings) -> None:
     if (settings.cert is None) != (settings.key is None):
         raise ConfigError("--cert and --key go together")
+    if settings.anonymous and settings.auth is not None:
+        raise ConfigError("--anonymous lets anybody in, and --auth does not: only one of them")
     if settings.engine not in ("nghttp2", "reference"):
         raise ConfigError("--engine is nghttp2 or reference")
     if settings.log_format not in ("text", "json"):

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from h2gate.auth.chain import Chain
 from h2gate.budget import Budget, machine_memory
 from h2gate.config import Settings
 from h2gate.errors import ConfigError
@@ -18,14 +21,45 @@ from h2gate.storage.base import Storage
 from h2gate.storage.disk import DiskStorage
 from h2gate.transfer.decoding import Decoding
 from h2gate.transfer.listing import Listings
+from h2gate.transfer.readiness import Question, Readiness
 from h2gate.transfer.resumables import Resumables
 from h2gate.transfer.upkeep import keep_up
 from h2gate.transfer.uploads import Uploads
+
+if TYPE_CHECKING:
+    from h2gate.audit.log import AuditLog
+    from h2gate.auth.policy import Policy
+    from h2gate.traces import Traces
+    from h2gate.transfer.reporting import Reporting
+
+_COUNTS_SECONDS = 5.0
+"""How old the number of uploads may be that metrics tell."""
 
 
 def open_storage(settings: Settings) -> Storage:
     """The storage that the settings name. To be called in the loop that uses it."""
     return DiskStorage(settings.data, fsync=settings.fsync, direct_io=settings.direct_io)
+
+
+def _policy(file: Path) -> Policy:
+    from h2gate.auth import policy  # noqa: PLC0415 - costs a tenth of a second, for what most do without
+
+    return policy.load(file)
+
+
+def _audit_log(policy: Policy, settings: Settings, metrics: Metrics) -> AuditLog | None:
+    if "audit" not in policy.elsewhere:
+        return None
+    from h2gate.audit.log import AuditLog  # noqa: PLC0415 - as above
+    from h2gate.audit.settings import parse  # noqa: PLC0415
+
+    return AuditLog(parse(policy.table("audit"), settings.data), metrics)
+
+
+def _traces() -> Traces:
+    from h2gate.traces import from_environment  # noqa: PLC0415 - an extra
+
+    return from_environment()
 
 
 class Gateway:
@@ -34,6 +68,11 @@ class Gateway:
     uploads: Uploads
     listings: Listings
     resumables: Resumables
+    chain: Chain | None = None
+    """Who asks is found out by it; None: nobody is asked."""
+    audit: AuditLog | None = None
+    traces: Traces | None = None
+    readiness: Readiness
 
     def __init__(
         self, settings: Settings, open_storage: Callable[[Settings], Storage] = open_storage, *, upkeep: bool = True
@@ -45,11 +84,19 @@ class Gateway:
         self._open_storage = open_storage
         self._upkeep: asyncio.Task[None] | None = None
         self._wants_upkeep = upkeep
+        self._reporting: Reporting | None = None
+        self._counting: Question
         self.draining = False
         """True from SIGTERM on: readiness says no, so that a balancer sends nobody else."""
 
     async def __aenter__(self) -> Gateway:
         settings = self.settings
+        if settings.auth is not None:
+            policy = _policy(settings.auth)
+            self.chain = policy.chain(expired_seconds=settings.expired_seconds)
+            self.audit = _audit_log(policy, settings, self.metrics)
+        if settings.traces and self._wants_upkeep:
+            self.traces = _traces()
         self._storage = self._open_storage(settings)
         self._ledger = SqliteLedger(settings.data / "ledger.sqlite", durable=settings.fsync)
         max_body = settings.max_body
@@ -57,18 +104,57 @@ class Gateway:
         self.uploads = Uploads(self._storage, self._ledger, decoding, digest=settings.digest, max_body=max_body)
         self.listings = Listings(self._storage, self._ledger, self.budget)
         self.resumables = Resumables(self._storage, self._ledger, self.uploads, settings, settings.data / "workers")
+        self._report()
+        self._look_after()
         if self._wants_upkeep:
             lock = settings.data / "upkeep.lock"
             lock.touch(0o600)
             self._upkeep = asyncio.create_task(keep_up(self.resumables, lock, settings.upkeep_seconds))
         return self
 
+    def _report(self) -> None:
+        """What no request tells of is in the audit log as well."""
+        if self.audit is not None:
+            from h2gate.transfer.reporting import Reporting  # noqa: PLC0415 - as above
+
+            self._reporting = Reporting(self.audit, recovering=not self._wants_upkeep)
+            self.resumables.listen(self._reporting)
+
+    def _look_after(self) -> None:
+        parts = {"storage": self._storage_works, "ledger": self._ledger.check}
+        self.readiness = Readiness(parts if self.audit is None else {**parts, "audit": self.audit.check})
+        self._counting = Question(self._count_uploads, fresh_seconds=_COUNTS_SECONDS)
+
+    async def _storage_works(self) -> None:
+        """A file can be made, durably, and removed."""
+        key = secrets.token_hex(16)
+        await self._storage.look_ahead(None, 1)
+        await self._storage.begin(key)
+        await self._storage.drop(key)
+
+    async def _count_uploads(self) -> None:
+        self.metrics.uploads = await self._ledger.counts()
+
+    async def scrape(self) -> bytes:
+        """The metrics; how many uploads there are is asked for, but not waited for without end."""
+        await self._counting.fault()
+        return self.metrics.text()
+
     async def __aexit__(self, *exc_info: object) -> None:
         if self._upkeep is not None:
             self._upkeep.cancel()
             with suppress(asyncio.CancelledError):
                 await self._upkeep
+        if self.chain is not None:
+            await self.chain.close()
+        await self.readiness.close()
+        await self._counting.close()
         await self.resumables.close()
+        if self.audit is not None and self._reporting is not None:
+            await self._reporting.close()
+            await self.audit.close()
+        if self.traces is not None:
+            await asyncio.to_thread(self.traces.close)
         await self._decoding.close()
         await self._storage.close()
         await self._ledger.close()

@@ -10,7 +10,6 @@ import logging
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from h2gate.audit.chain import Link
@@ -35,12 +34,13 @@ RECEIPT_CLAIMS = ("path", "size", "sha256", "upload_id", "who", "tenant")
 class AuditLog:
     """One process's. To be made in the loop that uses it. Raises `ConfigError` for a file that cannot be used."""
 
-    def __init__(self, settings: AuditSettings, data: Path, metrics: Metrics) -> None:
-        path, key = settings.at(data)
+    def __init__(self, settings: AuditSettings, metrics: Metrics) -> None:
         self.reads = settings.reads
         """Whether reading is recorded as well."""
-        self._signer: Signer = signer(key)
-        self._file = LogFile(path, max_bytes=settings.max_bytes, durable=settings.durable, write_head=self._head)
+        self._signer: Signer = signer(settings.receipt_key)
+        self._file = LogFile(
+            settings.path, max_bytes=settings.max_bytes, durable=settings.durable, write_head=self._head
+        )
         self._lane: Lane[Mapping[str, Any], Link] = Lane("h2gate-audit", self._file.append)
         self._metrics = metrics
         self._excess = Excess()
@@ -53,7 +53,7 @@ class AuditLog:
         return self._signer.sign(HEAD, {"seq": link.seq, "hash": link.hash, "time": moment})
 
     async def record(self, event: Event) -> Link:
-        """Write it down. Raises `AuditFailed`, `StorageFull`: no line is there then, and nothing may be acknowledged."""
+        """Write it down. Raises `AuditFailed`, `StorageFull`: nothing of it may be acknowledged then."""
         try:
             link = await self._lane.submit(event.members())
         except GateError:

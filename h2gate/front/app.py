@@ -7,6 +7,7 @@ those pull it (`asgi_http_class` is Quart's own hook for that).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, cast
 
 from markupsafe import Markup
@@ -15,16 +16,35 @@ from quart.asgi import ASGIHTTPConnection
 from werkzeug.exceptions import HTTPException
 
 from h2gate.errors import GateError, NotFound, from_code
-from h2gate.front import cors, files, health, problem, resources, tus
+from h2gate.front import cors, door, files, health, problem, resources, tus
+from h2gate.front.deeds import Witness
 from h2gate.front.page import page
 from h2gate.front.request import Request
 from h2gate.gateway import Gateway
 
 Serve = Callable[[Request, Gateway], Awaitable[None]]
 
-_ROOMS: dict[bytes, Serve] = {b"files": files.serve, b"uploads": resources.serve, b"tus": tus.serve}
-"""By the first segment of the path: what is served straight from ASGI."""
-_DESKS: dict[bytes, Serve] = {b"/healthz": health.healthz, b"/readyz": health.readyz, b"/metrics": health.scrape}
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What is served straight from ASGI."""
+
+    serve: Serve
+    admit: Serve
+    """Its way in: raises for who may not come in."""
+
+
+ROOMS: dict[bytes, Room] = {
+    b"files": Room(files.serve, door.to_files),
+    b"uploads": Room(resources.serve, door.to_uploads),
+    b"tus": Room(tus.serve, door.to_tus),
+}
+"""By the first segment of the path."""
+DESKS: dict[bytes, Room] = {
+    b"/healthz": Room(health.healthz, door.open_to_all),
+    b"/readyz": Room(health.readyz, door.open_to_all),
+    b"/metrics": Room(health.scrape, door.to_metrics),
+}
 """By the whole path."""
 
 
@@ -32,15 +52,20 @@ class Gate(Quart):
     """The application of one gateway."""
 
     gateway: Gateway
+    witness: Witness
 
 
 class GateConnection(ASGIHTTPConnection):
     """One request: to the files, or to Quart without its body."""
 
     async def __call__(self, receive: Any, send: Any) -> None:
-        serve = _room(self.scope["raw_path"])
-        if serve is not None:
-            await _answer(Request(self.scope, receive, send), serve, cast(Gate, self.app).gateway)
+        room = _room(self.scope["raw_path"])
+        if room is not None:
+            app = cast(Gate, self.app)
+            request = Request(self.scope, receive, send)
+            request.witness = app.witness
+            with app.witness.watching(request):
+                await _answer(request, room, app.gateway)
             return
         self.scope = _plain(self.scope)
         quart_request = self._create_request_from_scope(send)
@@ -53,28 +78,32 @@ def _plain(scope: Any) -> Any:
     return {**scope, "query_string": b"", "headers": [(b"host", b"h2gate"), *headers]}
 
 
-def _room(raw_path: bytes) -> Serve | None:
+def _room(raw_path: bytes) -> Room | None:
     """`/files` itself is Quart's, which redirects; the other rooms have their roots, with and without a slash.
 
     A target that does not begin with a slash (RFC 9112 section 3.2) is nowhere: it would be a second name for a file.
     """
     if not raw_path.startswith(b"/"):
-        return _nowhere
-    if (desk := _DESKS.get(raw_path)) is not None:
+        return _NOWHERE
+    if (desk := DESKS.get(raw_path)) is not None:
         return desk
     name, slash, _ = raw_path[1:].partition(b"/")
-    return _ROOMS.get(name) if slash or name != b"files" else None
+    return ROOMS.get(name) if slash or name != b"files" else None
 
 
 async def _nowhere(request: Request, gateway: Gateway) -> None:
     raise NotFound("the target is not a path")
 
 
-async def _answer(request: Request, serve: Serve, gateway: Gateway) -> None:
+_NOWHERE = Room(_nowhere, door.open_to_all)
+
+
+async def _answer(request: Request, room: Room, gateway: Gateway) -> None:
     """Whatever is raised becomes a problem document, unless an answer had begun."""
     cors.allow(request, frozenset(gateway.settings.cors_origins))
     try:
-        await serve(request, gateway)
+        await room.admit(request, gateway)
+        await room.serve(request, gateway)
     except Exception as error:
         if request.answering:
             raise
@@ -86,6 +115,7 @@ def create_app(gateway: Gateway) -> Gate:
     app = Gate("h2gate", static_folder=None)
     app.asgi_http_class = GateConnection
     app.gateway = gateway
+    app.witness = Witness(gateway)
     app.config["RESPONSE_TIMEOUT"] = None
     app.add_url_rule("/", "front_page", _front_page)
     app.add_url_rule("/files", "files", lambda: redirect("/files/", 301))

@@ -9,13 +9,14 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from h2gate.auth.base import Via
 from h2gate.auth.rights import Action
-from h2gate.errors import Hidden
+from h2gate.errors import GateError, Hidden
 from h2gate.logs import ACCESS, errand
+from h2gate.transfer.completing import Outcome
 from h2gate.transfer.file import File
 from h2gate.upload import Resumable
 
@@ -61,7 +62,7 @@ def of_file(event: str, file: File) -> Deed:
     return Deed(event=event, path=file.path, upload_id=upload_id, size=file.size, sha256=sha256)
 
 
-def of_upload(record: Resumable, *, begun: bool, before: int = 0) -> Deed:
+def of_upload(record: Resumable, *, begun: bool = False, before: int = 0) -> Deed:
     """An upload was begun, or has more bytes than `before`, or is complete."""
     is_complete = record.state == "complete"
     return Deed(
@@ -72,6 +73,19 @@ def of_upload(record: Resumable, *, begun: bool, before: int = 0) -> Deed:
         size=record.offset,
         sha256=record.sha256 if is_complete else None,
     )
+
+
+def of_outcome(outcome: Outcome, *, begun: bool = False, before: int = 0) -> Deed:
+    """The same with the file that it became: of one that came coded, that has another size."""
+    deed, file = of_upload(outcome.upload, begun=begun, before=before), outcome.file
+    if file is None:
+        return deed
+    return replace(deed, size=file.size, sha256=file.upload.sha256 if file.upload is not None else None)
+
+
+def completed_by(request: Request, record: Resumable) -> bool:
+    """Whether an upload that was only asked for was found whole, and is complete since then."""
+    return record.state == "complete" and record.changed_at >= request.began_at
 
 
 class Witness:
@@ -94,12 +108,12 @@ class Witness:
         link = await audit.record(event)
         return audit.receipt(link, event) if deed.event in _SIGNED and wants_receipt(request) else ""
 
-    async def refused(self, request: Request, status: int, error: Exception) -> None:
-        """Something was not done."""
+    async def refused(self, request: Request, error: GateError, path: str = "") -> None:
+        """Something was not done: what the request asks for, or the one file at `path` of several."""
         audit = self._gateway.audit
-        is_denied = status in _DENIED or isinstance(error, Hidden)
+        is_denied = error.status in _DENIED or isinstance(error, Hidden)
         if audit is not None and (is_denied or request.method in _WRITING):
-            await audit.refused(_refusal(request, status, "deny" if is_denied else "fail"))
+            await audit.refused(_refusal(request, error, path, "deny" if is_denied else "fail"))
 
     @contextmanager
     def watching(self, request: Request) -> Iterator[None]:
@@ -166,7 +180,7 @@ def _event(request: Request, deed: Deed, status: int) -> Event:
     )
 
 
-def _refusal(request: Request, status: int, event: str) -> Event:
+def _refusal(request: Request, error: GateError, path: str, event: str) -> Event:
     from h2gate.audit.event import Event  # noqa: PLC0415
 
     principal = request.access.principal
@@ -179,10 +193,10 @@ def _refusal(request: Request, status: int, event: str) -> Event:
         peer=request.peer,
         forwarded=_forwarded(request),
         method=request.method,
-        path=request.raw_path.decode("latin1"),
+        path=path or request.raw_path.decode("latin1"),
         upload_id=request.errand.upload_id,
-        status=status,
-        code=request.code,
+        status=error.status,
+        code=error.code,
         request_id=request.errand.request_id,
     )
 

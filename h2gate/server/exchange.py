@@ -45,10 +45,10 @@ class Exchange(ABC):
         headers: Sequence[Header],
         settings: Settings,
         limited: Callable[[str, str], None],
-        traffic: Traffic,
+        traffic: Traffic | None = None,
     ) -> None:
         """`limited` is told which limit the peer ran into, and how; `traffic` counts what passes."""
-        self._traffic = traffic
+        self._traffic = traffic or Traffic()
         self.method = method
         self.target = target
         self.length = next((int(value) for name, value in headers if name == b"content-length"), None)

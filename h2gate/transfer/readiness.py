@@ -16,11 +16,19 @@ ANSWER_SECONDS = 2.0
 FRESH_SECONDS = 1.0
 
 
-class _Part:
-    """One of them."""
+class Question:
+    """One part that is asked."""
 
-    def __init__(self, ask: Callable[[], Awaitable[object]], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        ask: Callable[[], Awaitable[object]],
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        fresh_seconds: float = FRESH_SECONDS,
+    ) -> None:
+        """What was answered holds for `fresh_seconds`."""
         self._ask = ask
+        self._fresh_seconds = fresh_seconds
         self._clock = clock
         self._task: asyncio.Task[str] | None = None
         self._asked_at = 0.0
@@ -28,7 +36,7 @@ class _Part:
     async def fault(self) -> str:
         """What is wrong with it; "" is nothing."""
         now = self._clock()
-        if self._task is None or (self._task.done() and now - self._asked_at >= FRESH_SECONDS):
+        if self._task is None or (self._task.done() and now - self._asked_at >= self._fresh_seconds):
             self._asked_at = now
             self._task = asyncio.create_task(self._asked())
         done, _ = await asyncio.wait([self._task], timeout=ANSWER_SECONDS)
@@ -55,7 +63,7 @@ class Readiness:
         self, parts: Mapping[str, Callable[[], Awaitable[object]]], clock: Callable[[], float] = time.monotonic
     ) -> None:
         """`parts` return when they are ready, and raise what is in the way."""
-        self._parts = {name: _Part(ask, clock) for name, ask in parts.items()}
+        self._parts = {name: Question(ask, clock) for name, ask in parts.items()}
 
     async def faults(self) -> dict[str, str]:
         """Which parts are not ready, and why."""

@@ -21,6 +21,7 @@ from h2gate.ledger.base import Ledger
 from h2gate.storage.base import Extension, Storage
 from h2gate.transfer.decoding import Decoding
 from h2gate.transfer.file import File, Precondition
+from h2gate.transfer.grant import FREELY, Grant, forbidden, telling_why
 from h2gate.transfer.pipeline import Metered
 from h2gate.upload import Body, Identity, Upload
 
@@ -53,16 +54,18 @@ class Uploads:
         modified_ns: int | None,
         precondition: Precondition | None = None,
         is_awaited: bool = False,
+        grant: Grant = FREELY,
     ) -> tuple[File, bool]:
         """Store a whole file; returns it and whether it replaced another.
 
         `is_awaited`: the sender waits to be told that the body is wanted. What cannot become the file is refused before
         that, and before anything large is asked for.
         `expected` digests by RFC 9530's names; the body's trailers may bring more. Raises `DigestMismatch`, `TooLarge`,
-        `BodyCut`, `PeerGone`, `PreconditionFailed`, `Conflict`; nothing is shown or kept then.
+        `BodyCut`, `PeerGone`, `PreconditionFailed`, `Conflict`, and for the `grant` `Forbidden` and `Unauthenticated`;
+        nothing is shown or kept then.
         """
         metered = Metered(body, self._max_body)
-        await self.may_replace(path, precondition)
+        await self.may_replace(path, precondition, allowed=grant.may_replace)
         if is_awaited or body.length is None or body.length > _SMALL_BYTES:
             await self._storage.look_ahead(path, body.length)
         key = secrets.token_hex(12)
@@ -71,12 +74,16 @@ class Uploads:
         now = time.time()
         try:
             await self._verify_staged(key, hashes, expected, metered)
-            may_replace = await self.may_replace(path, precondition)
+            await grant.still_holds()
+            may_replace: bool | Identity = grant.may_replace
+            if precondition is not None:
+                may_replace = await self.may_replace(path, precondition, allowed=grant.may_replace)
             upload = Upload(
                 id=key, path=path, identity=identity, sha256=hashes.value("sha-256"), fields=fields, completed_at=now
             )
             await self._ledger.add(upload)
-            replaced = await self.show(upload, may_replace, hashes.running)
+            with telling_why(path, may_replace=grant.may_replace):
+                replaced = await self.show(upload, may_replace, hashes.running)
         except BaseException:
             await self._storage.discard(key)
             raise
@@ -99,13 +106,25 @@ class Uploads:
         self._remember(upload.path, upload.identity, running)
         return replaced is not None
 
-    async def may_replace(self, path: str, precondition: Precondition | None) -> bool | Identity:
-        """Check the condition for the file that is there; if it holds, it holds for that file only."""
+    async def may_replace(
+        self, path: str, precondition: Precondition | None, *, allowed: bool = True
+    ) -> bool | Identity:
+        """Check the condition for the file that is there; if it holds, it holds for that file only. Where it is not
+        `allowed` to replace one, raises `Forbidden` if there is."""
         if precondition is None:
-            return True
+            if not allowed:
+                await self._check_free(path)
+            return allowed
         file = await self.find(path)
         precondition(file)
+        if file is not None and not allowed:
+            raise forbidden(path)
         return file.identity if file is not None else False
+
+    async def _check_free(self, path: str) -> None:
+        with suppress(NotFound):
+            await self._storage.stat(path)
+            raise forbidden(path)
 
     async def _forget(self, path: str, gone: Identity, before: float) -> None:
         """Remove the record of a file that is gone. Where that fails it does no harm: it is about no file."""
@@ -137,6 +156,7 @@ class Uploads:
         expected: Mapping[str, bytes],
         announced: bool = False,
         precondition: Precondition | None = None,
+        grant: Grant = FREELY,
     ) -> File:
         """Write `body` behind a file, at `offset` if given: all of it or nothing.
 
@@ -154,7 +174,7 @@ class Uploads:
                     raise OffsetConflict(f"/{path} has {file.size} bytes", offset=file.size)
                 names = set(ALGORITHMS) if announced else self._names | (expected.keys() & ALGORITHMS.keys())
                 hashes = Hashes(names, await self._whole_hash(file))
-                return await self._append(file, extension, metered, hashes, expected)
+                return await self._append(file, extension, metered, hashes, expected, grant)
         except NotFound:
             if precondition is not None:
                 precondition(None)
@@ -172,7 +192,13 @@ class Uploads:
         return file
 
     async def _append(
-        self, file: File, extension: Extension, body: Metered, hashes: Hashes, expected: Mapping[str, bytes]
+        self,
+        file: File,
+        extension: Extension,
+        body: Metered,
+        hashes: Hashes,
+        expected: Mapping[str, bytes],
+        grant: Grant,
     ) -> File:
         """The record says which size holds, before a byte is written and until all are durable."""
 
@@ -187,6 +213,7 @@ class Uploads:
         upload = await self._begin_append(file)
         try:
             identity = await extension.write(body, hashes.taps, check)
+            await grant.still_holds()
         except BaseException:
             await extension.cut(file.identity)
             await self._ledger.save(replace(upload, state="complete"))
