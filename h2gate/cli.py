@@ -113,6 +113,12 @@ def _selection(given: dict[str, Any]) -> Any:
     default="skip",
     help="What becomes of symbolic links below a folder.",
 )
+@click.option(
+    "--receipts",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Keep what the gateway signs for each file that it stored, as DIR/PATH.receipt.",
+)
 @options.remote
 def put(paths: tuple[str, ...], url: str, compare: str, dry_run: bool, **given: Any) -> int:
     """Send files and folders to URL; what the gateway has already is not sent again, and nothing is ever deleted.

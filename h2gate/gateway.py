@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import logging
 import os
 import secrets
 from collections.abc import Callable, Iterator
@@ -25,6 +26,8 @@ from h2gate.transfer.readiness import Question, Readiness
 from h2gate.transfer.resumables import Resumables
 from h2gate.transfer.upkeep import keep_up
 from h2gate.transfer.uploads import Uploads
+
+log = logging.getLogger("h2gate")
 
 if TYPE_CHECKING:
     from h2gate.audit.log import AuditLog
@@ -120,6 +123,13 @@ class Gateway:
             self._reporting = Reporting(self.audit, recovering=not self._wants_upkeep)
             self.resumables.listen(self._reporting)
 
+    async def tell_untold(self) -> None:
+        """After a crash: the audit log has no less than what is there."""
+        if self._reporting is not None:
+            await self._reporting.close()
+            if found := await self._reporting.tell_untold(self._ledger):
+                log.info("after the last run: %d files that the audit log did not have", found)
+
     def _look_after(self) -> None:
         parts = {"storage": self._storage_works, "ledger": self._ledger.check}
         self.readiness = Readiness(parts if self.audit is None else {**parts, "audit": self.audit.check})
@@ -167,7 +177,9 @@ async def recover(settings: Settings) -> tuple[int, int, int]:
     be elsewhere than the ledger had it.
     """
     async with Gateway(settings, upkeep=False) as gateway:
-        return *await gateway.uploads.recover(), await gateway.resumables.recover()
+        found = *await gateway.uploads.recover(), await gateway.resumables.recover()
+        await gateway.tell_untold()
+        return found
 
 
 @contextmanager

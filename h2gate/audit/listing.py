@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from h2gate.audit.chain import decode
+from h2gate.audit.file import older
 from h2gate.audit.verifying import in_order
 
 
@@ -40,6 +42,20 @@ def lines(paths: Sequence[Path], wanted: Wanted) -> Iterator[Mapping[str, Any]]:
                 line = decode(raw.removesuffix(b"\n"))
                 if line is not None and wanted(line.members):
                     yield line.members
+
+
+def told(log: Path, seconds: float) -> tuple[float, set[str]] | None:
+    """See `AuditLog.told`."""
+    found: list[tuple[float, str]] = []
+    for file in reversed([*older(log), log]):
+        with file.open("rb") as opened:
+            decoded = [line for raw in opened if (line := decode(raw.removesuffix(b"\n"))) is not None]
+        for line in reversed(decoded):
+            at = datetime.fromisoformat(str(line.members["time"])).timestamp()
+            if found and at < found[0][0] - seconds:
+                return found[0][0] - seconds, {upload_id for _, upload_id in found}
+            found.append((at, str(line.members.get("upload_id", ""))))
+    return (found[0][0] - seconds, {upload_id for _, upload_id in found}) if found else None
 
 
 def shown(members: Mapping[str, Any], *, as_json: bool) -> str:

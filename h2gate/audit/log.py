@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from h2gate.audit import listing
 from h2gate.audit.chain import Link
 from h2gate.audit.event import Event
 from h2gate.audit.excess import SECONDS, Excess
@@ -37,6 +38,7 @@ class AuditLog:
     def __init__(self, settings: AuditSettings, metrics: Metrics) -> None:
         self.reads = settings.reads
         """Whether reading is recorded as well."""
+        self._path = settings.path
         self._signer: Signer = signer(settings.receipt_key)
         self._file = LogFile(
             settings.path, max_bytes=settings.max_bytes, durable=settings.durable, write_head=self._head
@@ -99,6 +101,11 @@ class AuditLog:
         return self._signer.sign(
             RECEIPT, {**claims, "time": timestamp(time.time()), "seq": link.seq, "hash": link.hash}
         )
+
+    async def told(self, seconds: float) -> tuple[float, set[str]] | None:
+        """Of the last `seconds` before the last line: when they began (seconds since the epoch), and of which uploads
+        there is a line. None where there is no line at all."""
+        return await asyncio.to_thread(listing.told, self._path, seconds)
 
     async def close(self) -> None:
         """Write what is left, and let go."""

@@ -147,7 +147,8 @@ class _Bundle(httpx.AsyncByteStream):
             wrong = DigestMismatch(f"{item.url}: what the gateway stored does not have the digest of what was sent")
             return [Outcome(item, seconds=seconds, error=wrong)]
         size = int(line.get("size", 0))
-        return [Outcome(item, size, seconds, digest.hex(), int(line["status"]))]
+        receipt = str(line.get("receipt", ""))
+        return [Outcome(item, size, seconds, digest.hex(), int(line["status"]), receipt=receipt)]
 
     def left(self, error: GateError) -> list[Outcome]:
         """Those that could not be read here, and those that no line came for."""

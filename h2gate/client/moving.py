@@ -147,4 +147,5 @@ def _stored(item: Item, response: httpx.Response, n_bytes: int, digest: bytes) -
     stated = digests(response.headers.get("repr-digest", ""), "Repr-Digest").get("sha-256")
     if stated is not None and stated != digest:
         raise DigestMismatch(f"{item.url}: what the gateway stored does not have the digest of what was sent")
-    return Outcome(item, n_bytes, sha256=digest.hex(), status=response.status_code)
+    receipt = response.headers.get("upload-receipt", "")
+    return Outcome(item, n_bytes, sha256=digest.hex(), status=response.status_code, receipt=receipt)

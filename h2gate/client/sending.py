@@ -321,7 +321,8 @@ class Sending:
         stated = digests(fields.get("repr-digest", ""), "Repr-Digest").get("sha-256")
         if stated is not None and stated != digest:
             raise DigestMismatch(f"{self.item.url}: what the gateway stored does not have the digest of what was sent")
-        return Outcome(self.item, self._source.n_bytes, sha256=digest.hex(), status=status, kept=self._kept or 0)
+        kept, receipt = self._kept or 0, fields.get("upload-receipt", "")
+        return Outcome(self.item, self._source.n_bytes, sha256=digest.hex(), status=status, kept=kept, receipt=receipt)
 
     async def _cancel(self) -> None:
         """Nobody is going to go on with it; if that cannot be told it will expire."""

@@ -30,6 +30,7 @@ from h2gate.client.local import PIECE
 from h2gate.client.moving import Mover
 from h2gate.client.pacing import Pace
 from h2gate.client.progress import Progress, Tally, Watched
+from h2gate.client.receipts import WANTED, Receipts
 from h2gate.client.retrying import RETRIES, Patience
 from h2gate.client.selection import ALL, Selection
 from h2gate.client.streams import Reader, Streamed, reader_of
@@ -49,6 +50,7 @@ class Client:
     given up. `journal`: a folder that remembers what was begun, so that another `Client` goes on with it. `compress`:
     send files with a content coding where the gateway takes it and it makes them smaller; "auto" is the best one.
     `limit_rate`: bytes per second, over all requests together; fewer files are then in flight, so that each gets on.
+    `receipts`: a folder for what the gateway signs for each file that it stored.
 
     Raises `ConfigError` for what cannot be meant; the failures of single files come as `Outcome.error`.
     """
@@ -70,6 +72,7 @@ class Client:
         limit_rate: int | None = None,
         listener: Listener | None = None,
         headers: Mapping[str, str] | None = None,
+        receipts: Path | None = None,
     ) -> None:
         if streams < 1 or connections < 1:
             raise ConfigError("streams and connections must be at least 1")
@@ -86,8 +89,10 @@ class Client:
         self.transport = Transport(
             verify=verify, http=http, connections=connections, limits=limits, stream_window=window
         )
-        self._listener = self._tally = Tally(listener or Listener())
-        self._asker = Asker(self.transport, headers or {}, pace)
+        heard = listener or Listener()
+        self._listener = self._tally = Receipts(heard, receipts) if receipts is not None else Tally(heard)
+        headers = {**(headers or {}), **(WANTED if receipts is not None else {})}
+        self._asker = Asker(self.transport, headers, pace)
         compression = Compression(compress, self._asker, self._listener)
         self._mover = Mover(
             self._asker,

@@ -74,10 +74,12 @@ class Request:
         """Of the error that is the answer."""
         self.witness: Witness | None = None
         self._deed: Deed | None = None
-        self.also: list[tuple[str, str]] = [("x-request-id", self.errand.request_id)]
+        self.also: list[tuple[str, str]] = []
         """Fields that every answer to this request carries, errors too."""
         self._receive = receive
         self._send = send
+        if "x-request-id" in self.headers or self.method not in ("GET", "HEAD"):
+            self._tell_id()
         self._can_inform = "http.response.informational" in scope["extensions"]
         body = scope["extensions"].get("h2gate.body")
         if body is None:
@@ -109,6 +111,12 @@ class Request:
         """The address that it came from."""
         client = self._scope["client"]
         return client[0] if client else ""
+
+    def _tell_id(self) -> None:
+        """In the answer; not in one that might be kept by a cache and given to others."""
+        told = ("x-request-id", self.errand.request_id)
+        if told not in self.also:
+            self.also.append(told)
 
     def did(self, deed: Deed) -> None:
         """What was done: it is written down before the answer tells of it."""
@@ -198,6 +206,7 @@ class Request:
         """The problem document of what was raised."""
         known = problem.of(error, f"{self.method} {self.raw_path.decode('latin1')}")
         self.code = known.code
+        self._tell_id()
         if self.witness is not None:
             await self.witness.refused(self, known)
         headers = [(name.decode(), value.decode("latin1")) for name, value in known.headers]

@@ -31,6 +31,9 @@ class Ledger(Protocol):
     async def get(self, upload_id: str) -> Upload | None:
         """The record with this id."""
 
+    async def latest(self, limit: int) -> Sequence[Upload]:
+        """The records that were added last, the last first."""
+
     async def in_state(self, state: str) -> Sequence[Upload]:
         """All records in a state."""
 

@@ -108,6 +108,9 @@ class SqliteLedger:
     async def get(self, upload_id: str) -> Upload | None:
         return next(iter(await self._select("id = ?", upload_id)), None)
 
+    async def latest(self, limit: int) -> Sequence[Upload]:
+        return await self._select("TRUE ORDER BY rowid DESC LIMIT ?", limit)
+
     async def in_state(self, state: str) -> Sequence[Upload]:
         return await self._select("state = ?", state)
 

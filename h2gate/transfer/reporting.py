@@ -11,9 +11,14 @@ import logging
 from h2gate.audit.event import Event
 from h2gate.audit.log import AuditLog
 from h2gate.errors import GateError
+from h2gate.ledger.base import Ledger
+from h2gate.transfer.undoing import upload_of
 from h2gate.upload import Resumable
 
 log = logging.getLogger("h2gate.audit")
+
+_LOOK_SECONDS = 60.0
+_LATEST = 10_000
 
 
 class Reporting:
@@ -58,6 +63,34 @@ class Reporting:
             )
         except GateError as error:
             log.error("upload %s: %s, and that is written nowhere: %s", record.id, event, error)
+
+    async def tell_untold(self, ledger: Ledger) -> int:
+        """After a crash: of files that were shown and acknowledged to nobody, since their lines were still to come;
+        how many."""
+        told = await self._audit.told(_LOOK_SECONDS)
+        if told is None:
+            return 0
+        since, known = told
+        untold = [
+            each
+            for each in reversed(await ledger.latest(_LATEST))
+            if each.completed_at >= since and upload_of(each.id) not in known
+        ]
+        for each in untold:
+            sha256 = each.sha256.hex() if each.sha256 is not None else ""
+            size, detail = each.identity.size, "recorded before a crash, and acknowledged to nobody"
+            await self._audit.record(
+                Event(
+                    event="found",
+                    via="gateway",
+                    path=each.path,
+                    upload_id=each.id,
+                    size=size,
+                    sha256=sha256,
+                    detail=detail,
+                )
+            )
+        return len(untold)
 
     async def close(self) -> None:
         """All is written."""

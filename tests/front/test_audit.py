@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import io
 import json
@@ -22,6 +21,7 @@ from h2gate.auth import keys
 from h2gate.errors import AuditFailed, ConfigError, StorageFull
 from h2gate.tables import Table
 from tests.conftest import Serve, Served
+from tests.front.conftest import wait_until
 from tests.front.parts import END, TYPE, part
 
 SHA256_ABC = hashlib.sha256(b"abc").hexdigest()
@@ -288,17 +288,11 @@ def test_what_cannot_be_written_down_is_not_acknowledged_and_readiness_says_why(
 
 
 def test_upload_that_expires_is_told_by_the_gateway(tmp_path: Path, secret: str, serve: Serve) -> None:
-    served = serve(auth=tmp_path / "auth.toml", upload_seconds=0.05)
+    served = serve(auth=tmp_path / "auth.toml", upload_seconds=0.05, upkeep_seconds=0.05)
     headers = {"authorization": f"Bearer {secret}", **DRAFT, "upload-complete": "?0"}
     httpx.put(f"{served.plain_url}/files/in/a", content=b"ab", headers=headers).raise_for_status()
 
-    async def expired() -> None:
-        while not await served.gateway.resumables.expire():
-            await asyncio.sleep(0.01)
-        assert served.gateway._reporting is not None
-        await served.gateway._reporting.close()
-
-    served.inside(expired())
+    wait_until(lambda: told(served, "event")[-1] == ("expire",), "it has expired")
     assert told(served, "event", "who", "path", "size")[-1] == ("expire", "key:lab", "in/a", 2)
 
 
