@@ -5,6 +5,7 @@ The packages are an extra, and nothing of them is imported before somebody asks 
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,9 @@ from h2gate.errors import ConfigError
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, TracerProvider
+
+
+CLOSE_SECONDS = 5.0
 
 
 class Traces:
@@ -57,10 +61,12 @@ class Traces:
         span.end(time.time_ns())
 
     def close(self) -> None:
-        """Send what was not sent yet, in bounded time."""
+        """Send what was not sent yet; blocks for `CLOSE_SECONDS` at most, whoever is to take it."""
         shutdown = getattr(self._provider, "shutdown", None)
         if shutdown is not None:
-            shutdown()
+            ending = threading.Thread(target=shutdown, name="h2gate-traces", daemon=True)
+            ending.start()
+            ending.join(CLOSE_SECONDS)
 
 
 def from_environment() -> Traces:
@@ -72,6 +78,6 @@ def from_environment() -> Traces:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
     except ImportError as error:
         raise ConfigError("--traces needs more packages: install h2gate[otel]") from error
-    provider = TracerProvider(resource=Resource.create({"service.name": "h2gate"}))
+    provider = TracerProvider(resource=Resource.create({"service.name": "h2gate"}), shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return Traces(provider)
