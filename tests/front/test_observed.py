@@ -51,7 +51,7 @@ def test_the_id_of_a_request_is_answered_and_one_is_made_where_none_came(client:
 
 @pytest.mark.parametrize("given", ["a b", "a" * 101, "é".encode().decode("latin1"), '"', "a\tb"])
 def test_an_id_that_could_not_be_written_anywhere_is_replaced(client: httpx.Client, given: str) -> None:
-    answer = client.put("/files/a", content=b"a", headers={"x-request-id": given.encode("latin1")})  # type: ignore[dict-item]
+    answer = client.put("/files/a", content=b"a", headers={b"x-request-id": given.encode("latin1")})
     assert re.fullmatch("[0-9a-f]{16}", answer.headers["x-request-id"])
 
 
