@@ -27,8 +27,6 @@ from h2gate.transfer.resumables import Resumables
 from h2gate.transfer.upkeep import keep_up
 from h2gate.transfer.uploads import Uploads
 
-log = logging.getLogger("h2gate")
-
 if TYPE_CHECKING:
     from h2gate.audit.log import AuditLog
     from h2gate.auth.policy import Policy
@@ -38,13 +36,16 @@ if TYPE_CHECKING:
 _COUNTS_SECONDS = 5.0
 """How old the number of uploads may be that metrics tell."""
 
+log = logging.getLogger("h2gate")
+
 
 def open_storage(settings: Settings) -> Storage:
     """The storage that the settings name. To be called in the loop that uses it."""
     return DiskStorage(settings.data, fsync=settings.fsync, direct_io=settings.direct_io)
 
 
-def _policy(file: Path) -> Policy:
+def load_policy(file: Path) -> Policy:
+    """What `--auth` names. Raises `ConfigError`."""
     from h2gate.auth import policy  # noqa: PLC0415 - costs a tenth of a second, for what most do without
 
     return policy.load(file)
@@ -95,7 +96,7 @@ class Gateway:
     async def __aenter__(self) -> Gateway:
         settings = self.settings
         if settings.auth is not None:
-            policy = _policy(settings.auth)
+            policy = load_policy(settings.auth)
             self.chain = policy.chain(expired_seconds=settings.expired_seconds)
             self.audit = _audit_log(policy, settings, self.metrics)
         if settings.traces and self._wants_upkeep:
@@ -114,6 +115,22 @@ class Gateway:
             lock.touch(0o600)
             self._upkeep = asyncio.create_task(keep_up(self.resumables, lock, settings.upkeep_seconds))
         return self
+
+    async def reload_policy(self) -> None:
+        """Read the file of `--auth` anew: it holds for requests that begin now, and for the end of those that run. One
+        that cannot be used is told in one line, and the old one stays. The audit log stays where it is."""
+        settings = self.settings
+        if settings.auth is None:
+            return
+        try:
+            policy = await asyncio.to_thread(load_policy, settings.auth)
+        except ConfigError as error:
+            log.error("the old --auth stays: %s", error)
+            return
+        before, self.chain = self.chain, policy.chain(expired_seconds=settings.expired_seconds)
+        log.info("--auth %s was read anew", settings.auth)
+        if before is not None:
+            await before.close()
 
     def _report(self) -> None:
         """What no request tells of is in the audit log as well."""
