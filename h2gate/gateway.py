@@ -9,6 +9,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,7 +58,8 @@ def _audit_log(policy: Policy, settings: Settings, metrics: Metrics) -> AuditLog
     from h2gate.audit.log import AuditLog  # noqa: PLC0415 - as above
     from h2gate.audit.settings import parse  # noqa: PLC0415
 
-    return AuditLog(parse(policy.table("audit"), settings.data), metrics)
+    found = parse(policy.table("audit"), settings.data)
+    return AuditLog(replace(found, durable=found.durable and settings.fsync), metrics)
 
 
 def _traces() -> Traces:
