@@ -44,18 +44,20 @@ def lines(paths: Sequence[Path], wanted: Wanted) -> Iterator[Mapping[str, Any]]:
                     yield line.members
 
 
-def told(log: Path, seconds: float) -> tuple[float, set[str]] | None:
+def told(log: Path, seconds: float) -> tuple[float, set[tuple[str, int]]] | None:
     """See `AuditLog.told`."""
-    found: list[tuple[float, str]] = []
+    since = None
+    found: set[tuple[str, int]] = set()
     for file in reversed([*older(log), log]):
         with file.open("rb") as opened:
             decoded = [line for raw in opened if (line := decode(raw.removesuffix(b"\n"))) is not None]
         for line in reversed(decoded):
             at = datetime.fromisoformat(str(line.members["time"])).timestamp()
-            if found and at < found[0][0] - seconds:
-                return found[0][0] - seconds, {upload_id for _, upload_id in found}
-            found.append((at, str(line.members.get("upload_id", ""))))
-    return (found[0][0] - seconds, {upload_id for _, upload_id in found}) if found else None
+            since = at - seconds if since is None else since
+            if at < since:
+                return since, found
+            found.add((str(line.members.get("upload_id", "")), int(line.members.get("size", -1))))
+    return (since, found) if since is not None else None
 
 
 def shown(members: Mapping[str, Any], *, as_json: bool) -> str:

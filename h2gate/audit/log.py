@@ -102,9 +102,9 @@ class AuditLog:
             RECEIPT, {**claims, "time": timestamp(time.time()), "seq": link.seq, "hash": link.hash}
         )
 
-    async def told(self, seconds: float) -> tuple[float, set[str]] | None:
+    async def told(self, seconds: float) -> tuple[float, set[tuple[str, int]]] | None:
         """Of the last `seconds` before the last line: when they began (seconds since the epoch), and of which uploads
-        there is a line. None where there is no line at all."""
+        there is a line, with the size that it tells. None where there is no line at all."""
         return await asyncio.to_thread(listing.told, self._path, seconds)
 
     async def close(self) -> None:

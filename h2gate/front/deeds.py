@@ -53,6 +53,7 @@ class Deed:
     n_bytes: int | None = None
     size: int | None = None
     sha256: bytes | None = None
+    detail: str = ""
 
 
 def of_file(event: str, file: File) -> Deed:
@@ -159,7 +160,7 @@ def _event(request: Request, deed: Deed, status: int) -> Event:
     from h2gate.audit.event import Event  # noqa: PLC0415 - only where there is an audit log
 
     principal = request.access.principal
-    action = _ACTIONS[deed.event]
+    action = _ACTIONS.get(deed.event)
     return Event(
         event=deed.event,
         who=principal.name,
@@ -171,12 +172,13 @@ def _event(request: Request, deed: Deed, status: int) -> Event:
         method=request.method,
         path=deed.path,
         upload_id=deed.upload_id,
-        right=principal.rights.which(action, deed.path),
+        right=principal.rights.which(action, deed.path) if action is not None else "",
         n_bytes=deed.n_bytes,
         size=deed.size,
         sha256=deed.sha256.hex() if deed.sha256 is not None else "",
         status=status,
         request_id=request.errand.request_id,
+        detail=deed.detail,
     )
 
 

@@ -74,7 +74,7 @@ class Reporting:
         untold = [
             each
             for each in reversed(await ledger.latest(_LATEST))
-            if each.completed_at >= since and upload_of(each.id) not in known
+            if each.completed_at >= since and (upload_of(each.id), each.identity.size) not in known
         ]
         for each in untold:
             sha256 = each.sha256.hex() if each.sha256 is not None else ""
@@ -84,7 +84,7 @@ class Reporting:
                     event="found",
                     via="gateway",
                     path=each.path,
-                    upload_id=each.id,
+                    upload_id=upload_of(each.id),
                     size=size,
                     sha256=sha256,
                     detail=detail,

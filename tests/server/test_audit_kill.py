@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -18,7 +17,7 @@ from h2gate.audit.verifying import verify
 from h2gate.auth import keys
 from h2gate.config import Settings
 from h2gate.gateway import recover
-from tests.conftest import Process, Serve, Spawn
+from tests.conftest import Process, Serve, Served, Spawn
 from tests.server.raw import eventually
 
 
@@ -95,18 +94,34 @@ def test_after_kills_the_log_is_one_chain_with_all_that_is_there(tmp_path: Path,
     assert len(told) == len(set(told)), "nothing is told twice"
 
 
+def cut_last_line(served: Served, auth: Path) -> Settings:
+    """Stop the gateway, as if it had been killed before its last line was written."""
+    served.loop.call_soon_threadsafe(served.stop.set)
+    eventually(lambda: not served.loop.is_running(), "it has stopped")
+    log = served.data / "audit" / "audit.jsonl"
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:-1]))
+    return Settings(data=served.data, auth=auth)
+
+
 @pytest.fixture
-def stopped(tmp_path: Path, secret: str, serve: Serve) -> Iterator[Settings]:
+def stopped(tmp_path: Path, secret: str, serve: Serve) -> Settings:
     """What a gateway left that had three files, the line of the last of which was never written."""
     served = serve(auth=tmp_path / "auth.toml")
     headers = {"authorization": f"Bearer {secret}"}
     for name in "abc":
         httpx.put(f"{served.plain_url}/files/{name}", content=b"abc", headers=headers).raise_for_status()
-    served.loop.call_soon_threadsafe(served.stop.set)
-    eventually(lambda: not served.loop.is_running(), "it has stopped")
-    log = served.data / "audit" / "audit.jsonl"
-    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:-1]))
-    yield Settings(data=served.data, auth=tmp_path / "auth.toml")
+    return cut_last_line(served, tmp_path / "auth.toml")
+
+
+def test_an_append_whose_line_a_crash_prevented_is_found_too(tmp_path: Path, secret: str, serve: Serve) -> None:
+    served = serve(auth=tmp_path / "auth.toml")
+    headers = {"authorization": f"Bearer {secret}"}
+    for method in ("PUT", "PATCH"):
+        httpx.request(method, f"{served.plain_url}/files/a", content=b"abc", headers=headers).raise_for_status()
+    settings = cut_last_line(served, tmp_path / "auth.toml")
+    asyncio.run(recover(settings))
+    told = [json.loads(line) for line in (settings.data / "audit" / "audit.jsonl").read_text().splitlines()]
+    assert [(each["event"], each["size"]) for each in told] == [("create", 3), ("found", 6)]
 
 
 def test_a_file_whose_line_a_crash_prevented_is_found_at_the_next_start_and_once(stopped: Settings) -> None:
