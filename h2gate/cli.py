@@ -17,7 +17,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from h2gate import auditing, config, options
-from h2gate.errors import ConfigError, GateError, NotFound
+from h2gate.errors import ConfigError, GateError, NotFound, Unauthenticated
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True}
 
@@ -76,7 +76,9 @@ def exit_code(errors: Sequence[GateError], total: int) -> int:
 
 
 def _refused(error: GateError) -> bool:
-    """The gateway looked at the request and will not take it."""
+    """The gateway looked at the request and will not take it, or this end cannot say who it is."""
+    if isinstance(error, Unauthenticated):
+        return not error.retry
     return "seen" in error.members and 400 <= error.status < 500 and not error.retry
 
 
@@ -219,6 +221,67 @@ def status(url: str | None, **given: Any) -> int:
     lines = map(json.dumps, rows) if given["as_json"] else shown.table(rows, of_gateway=bool(url))
     for line in lines:
         click.echo(line)
+    return 0
+
+
+# -- login, logout
+
+
+@cli.command()
+@click.argument("url")
+@click.option(
+    "--issuer", default="", show_default=False, metavar="URL", help="Where to log in, if not where the gateway says."
+)
+@click.option("--client-id", default="h2gate", metavar="ID", help="What the issuer knows this program as.")
+@click.option(
+    "--scope",
+    default="",
+    show_default=False,
+    metavar="SCOPE",
+    help="What to ask for.  [default: openid offline_access]",
+)
+@click.option(
+    "--resource",
+    default="",
+    show_default=False,
+    metavar="URI",
+    help="What the token is for, where the issuer wants it said (RFC 8707).",
+)
+@options.trusting
+def login(**given: Any) -> int:
+    """Log in to the gateway of URL: shows a code to enter in a browser, here or elsewhere, and keeps what comes of it.
+
+    put, get, ls, rm and status use it then, refreshed as needed, unless they are told who you are in another way.
+
+    \b
+    h2gate login https://host:8443/
+    h2gate login --scope 'openid offline_access storage.create:/inbox' https://host:8443/
+    h2gate login --issuer https://id.example.org --client-id uploads https://host:8443/
+    """
+    from h2gate.client.commands import log_in  # noqa: PLC0415
+    from h2gate.client.login import Wanted  # noqa: PLC0415
+
+    done = log_in(Wanted(**given))
+    click.echo(f"logged in to {done.origin}, at {done.endpoints.issuer}", err=True)
+    return 0
+
+
+@cli.command()
+@click.argument("url")
+@options.trusting
+def logout(url: str, **given: Any) -> int:
+    """Forget what was logged in to the gateway of URL, and tell the issuer.
+
+    \b
+    h2gate logout https://host:8443/
+    """
+    from h2gate.client.commands import log_out  # noqa: PLC0415
+
+    done, failure = log_out(url, **given)
+    if failure is not None:
+        click.echo(f"h2gate: forgotten here, but not at the issuer: {failure}", err=True)
+        return exit_code([failure], 1)
+    click.echo("logged out" if done is not None else "there was no login", err=True)
     return 0
 
 

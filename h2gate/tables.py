@@ -97,6 +97,10 @@ class Table:
         for key in list(self._values):
             yield self.table(key)
 
+    def names(self) -> list[str]:
+        """The keys that nobody has taken yet."""
+        return list(self._values)
+
     def texts_by_name(self) -> dict[str, str]:
         """All of it, where all values are texts."""
         return {key: self.text(key) for key in list(self._values)}

@@ -50,14 +50,14 @@ class Chain:
         *,
         tenants: Mapping[str, Tenant] = {},
         expired_seconds: float = 0.0,
-        metadata: bool = False,
+        issuers: Sequence[str] = (),
     ) -> None:
-        """`ambient` are the ways that need no field of the request. `metadata`: what RFC 9728 tells is there."""
+        """`ambient` are the ways that need no field of the request. `issuers` are told to whoever asks (RFC 9728)."""
         self._authenticators = tuple(authenticators)
         self._ambient = tuple(ambient)
         self._tenants = tenants
         self._expired_seconds = expired_seconds
-        self._metadata = metadata
+        self.issuers = tuple(issuers)
         everybody = (*self._authenticators, *self._ambient)
         self._second_looks = [each for each in everybody if isinstance(each, SupportsSecondLook)]
         self._challenges = [each.challenge for each in everybody if isinstance(each, SupportsChallenge)]
@@ -131,7 +131,7 @@ class Chain:
         fields = ['realm="h2gate"']
         if code:
             fields += [f'error="{code}"', f'error_description="{_quotable(error.detail)}"']
-        if self._metadata and evidence.authority:
+        if self.issuers and evidence.authority:
             scheme = "https" if evidence.secure else "http"
             where = f"{scheme}://{evidence.authority}/.well-known/oauth-protected-resource"
             fields.append(f'resource_metadata="{_quotable(where)}"')

@@ -8,12 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from h2gate import tables
-from h2gate.auth import certificate, keys, tenants
+from h2gate.auth import certificate, forwarded, issuers, keys, tenants
 from h2gate.auth.base import Authenticator
 from h2gate.auth.certificate import Certificates, Known
 from h2gate.auth.chain import Chain
+from h2gate.auth.forward import Forwarding
+from h2gate.auth.forwarded import Forward
+from h2gate.auth.issuers import Issuer
 from h2gate.auth.keys import Key, Keys
 from h2gate.auth.tenants import Tenant
+from h2gate.auth.token import Tokens
 from h2gate.tables import Table
 
 ELSEWHERE = ("audit", "tickets")
@@ -27,6 +31,8 @@ class Policy:
     tenants: Mapping[str, Tenant] = field(default_factory=dict)
     keys: tuple[Key, ...] = ()
     certificates: tuple[Known, ...] = ()
+    issuers: tuple[Issuer, ...] = ()
+    forward: Forward | None = None
     client_ca: Path | None = None
     """Authorities of client certificates (PEM); with it the TLS handshake asks for one."""
     elsewhere: Mapping[str, Table] = field(default_factory=dict)
@@ -40,8 +46,13 @@ class Policy:
         found: list[Authenticator] = []
         if self.keys:
             found.append(Keys(self.keys))
+        if self.issuers:
+            found.append(Tokens(self.issuers))
+        if self.forward is not None:  # asked for what nobody else knows
+            found.append(Forwarding(self.forward))
         ambient = [Certificates(self.certificates)] if self.certificates else []
-        return Chain(found, ambient, tenants=self.tenants, expired_seconds=expired_seconds)
+        trusted = [each.issuer for each in self.issuers]
+        return Chain(found, ambient, tenants=self.tenants, expired_seconds=expired_seconds, issuers=trusted)
 
 
 def load(file: Path) -> Policy:
@@ -52,6 +63,8 @@ def load(file: Path) -> Policy:
         tenants=known,
         keys=keys.parse(top.tables("keys")),
         certificates=certificate.parse(top.tables("certificates")),
+        issuers=issuers.parse(top.tables("issuers")),
+        forward=forwarded.parse(top.table("forward")) if "forward" in top else None,
         client_ca=top.path("client_ca", None),
         elsewhere={name: top.table(name) for name in ELSEWHERE if name in top},
     )

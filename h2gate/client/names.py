@@ -6,10 +6,13 @@ its files go straight into the target. A URL without a path means `/files/`, whe
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes, urlsplit
+
+import httpx
 
 from h2gate.client.failures import LocalFile
 from h2gate.client.listener import Item
@@ -31,12 +34,31 @@ def parse_url(text: str) -> str:
         whole = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 0) >= 0
     except ValueError:
         whole = False
+    if parts.username is not None or parts.password is not None:
+        raise ConfigError("a URL with a user or password in it is not taken: it would be seen by others, and logged")
     if not whole:
         raise ConfigError(f"{text!r} is not a URL like https://HOST:PORT/files/NAME")
     if parts.query or parts.fragment:
         raise ConfigError(f"{text!r}: a query or fragment names no file; write ? as %3F and # as %23")
     path = parts.path if parts.path.strip("/") else "/files/"
     return f"{parts.scheme}://{parts.netloc}{quote(path, safe=_KEPT + '/%')}"
+
+
+def origin(url: str) -> str:
+    """Scheme, host and port (RFC 6454), the port only where it is not the scheme's own."""
+    parts = httpx.URL(url)
+    return str(httpx.URL(scheme=parts.scheme, host=parts.host, port=parts.port))
+
+
+def is_confidential(url: str) -> bool:
+    """Whether what goes there is seen by nobody on the way: TLS, or this machine."""
+    parts = httpx.URL(url)
+    if parts.scheme == "https":
+        return True
+    try:
+        return ipaddress.ip_address(parts.host).is_loopback
+    except ValueError:
+        return parts.host == "localhost"
 
 
 def resolve(base: str, target: str) -> str:

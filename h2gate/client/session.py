@@ -18,6 +18,7 @@ import httpx
 from h2gate.client import names
 from h2gate.client.asking import Asker, Entry
 from h2gate.client.bundling import Bundler
+from h2gate.client.claiming import Who, credential
 from h2gate.client.comparing import Compare, Comparison
 from h2gate.client.compressing import Compress, Compression
 from h2gate.client.crowd import Crowd, is_small
@@ -34,7 +35,7 @@ from h2gate.client.receipts import WANTED, Receipts
 from h2gate.client.retrying import RETRIES, Patience
 from h2gate.client.selection import ALL, Selection
 from h2gate.client.streams import Reader, Streamed, reader_of
-from h2gate.client.transport import STREAM_WINDOW, HttpVersion, Transport, tls_context
+from h2gate.client.transport import STREAM_WINDOW, HttpVersion, Transport, trust
 from h2gate.errors import ConfigError
 
 LOOKING_SECONDS = 1.0
@@ -51,6 +52,9 @@ class Client:
     send files with a content coding where the gateway takes it and it makes them smaller; "auto" is the best one.
     `limit_rate`: bytes per second, over all requests together; fewer files are then in flight, so that each gets on.
     `receipts`: a folder for what the gateway signs for each file that it stored.
+    `token`: who this is, for the origin of `url` alone, over TLS or on this machine: a bearer token, a function that
+    gives one (asynchronous or not; called again when the last one is too old), or a `httpx.Auth`. `cert` and `key`:
+    files of a client certificate.
 
     Raises `ConfigError` for what cannot be meant; the failures of single files come as `Outcome.error`.
     """
@@ -72,6 +76,9 @@ class Client:
         limit_rate: int | None = None,
         listener: Listener | None = None,
         headers: Mapping[str, str] | None = None,
+        token: Who | None = None,
+        cert: str | Path | None = None,
+        key: str | Path | None = None,
         receipts: Path | None = None,
     ) -> None:
         if streams < 1 or connections < 1:
@@ -81,10 +88,8 @@ class Client:
         pace = Pace(limit_rate) if limit_rate is not None else None
         streams, window = pace.shares(streams) if pace is not None else (streams, STREAM_WINDOW)
         self.url = names.parse_url(url)
-        try:
-            verify = tls_context(ca_files=tuple(str(file) for file in ca), insecure=insecure)
-        except OSError as error:
-            raise ConfigError(f"{', '.join(map(str, ca))}: not a file of certificates ({error})") from error
+        who = credential(token, self.url, headers or {})
+        verify = trust(ca, cert, key, insecure=insecure)
         limits = httpx.Limits(max_connections=4 * streams, max_keepalive_connections=4 * streams)
         self.transport = Transport(
             verify=verify, http=http, connections=connections, limits=limits, stream_window=window
@@ -92,7 +97,7 @@ class Client:
         heard = listener or Listener()
         self._listener = self._tally = Receipts(heard, receipts) if receipts is not None else Tally(heard)
         headers = {**(headers or {}), **(WANTED if receipts is not None else {})}
-        self._asker = Asker(self.transport, headers, pace)
+        self._asker = Asker(self.transport, headers, pace, who, self.url)
         compression = Compression(compress, self._asker, self._listener)
         self._mover = Mover(
             self._asker,

@@ -15,7 +15,7 @@ from quart.asgi import ASGIHTTPConnection
 from werkzeug.exceptions import HTTPException
 
 from h2gate.errors import GateError, NotFound, from_code
-from h2gate.front import cors, door, files, health, problem, resources, tus
+from h2gate.front import cors, door, files, health, problem, protected, resources, tus
 from h2gate.front.deeds import Witness
 from h2gate.front.page import page
 from h2gate.front.request import Request
@@ -26,7 +26,12 @@ Serve = Callable[[Request, Gateway], Awaitable[None]]
 
 _ROOMS: dict[bytes, Serve] = {b"files": files.serve, b"uploads": resources.serve, b"tus": tus.serve}
 """By the first segment of the path: what is served straight from ASGI."""
-_DESKS: dict[bytes, Serve] = {b"/healthz": health.healthz, b"/readyz": health.readyz, b"/metrics": health.scrape}
+_DESKS: dict[bytes, Serve] = {
+    b"/healthz": health.healthz,
+    b"/readyz": health.readyz,
+    b"/metrics": health.scrape,
+    protected.PATH: protected.serve,
+}
 """By the whole path."""
 _WAYS_IN: dict[Serve, Serve] = {
     files.serve: door.to_files,
@@ -35,6 +40,7 @@ _WAYS_IN: dict[Serve, Serve] = {
     health.scrape: door.to_metrics,
     health.healthz: door.open_to_all,
     health.readyz: door.open_to_all,
+    protected.serve: door.open_to_all,
 }
 """Raise for who may not come in. What has none lets nobody in."""
 

@@ -74,7 +74,7 @@ def test_what_a_client_sends_by_itself_counts_only_where_nothing_else_came() -> 
 
 
 def test_nobody_is_told_how_to_ask_and_a_bad_credential_what_is_wrong_with_it() -> None:
-    chain = Chain([Asking(Unauthenticated('a "b" \\ \xe9\n'))], metadata=True)
+    chain = Chain([Asking(Unauthenticated('a "b" \\ \xe9\n'))], issuers=["https://id.example"])
     bearer, basic = told(chain, evidence(authorization="Bearer x"))
     assert bearer == (
         b'Bearer realm="h2gate", error="invalid_token", error_description="a \'b\' \' \'\'",'
