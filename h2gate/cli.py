@@ -9,6 +9,7 @@ import dataclasses
 import json
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -321,6 +322,29 @@ def certs(folder: Path) -> int:
     made = ensure(folder)
     for name in ("ca", "cert", "key"):
         click.echo(f"{name:5} {getattr(made, name)}")
+    return 0
+
+
+@cli.command()
+@click.argument("name")
+@click.option("--rights", required=True, help="As storage.create:/in storage.read:/; relative to the tenant's folder.")
+@click.option("--tenant", help="As in [tenants.NAME].")
+@click.option("--expires", type=click.DateTime(), metavar="DATE", help="The last moment, UTC, as 2030-01-31.")
+def token(name: str, rights: str, tenant: str | None, expires: datetime | None) -> int:
+    """Make a key, and print it once: the gateway is to have what follows, which does not tell it.
+
+    The key goes to standard error, the lines for the file of --auth to standard output.
+
+    \b
+    h2gate token scanner-7 --rights storage.create:/in >> auth.toml
+    """
+    from h2gate.auth import keys  # noqa: PLC0415
+
+    if not keys.is_id(name):
+        raise click.BadParameter("letters, digits and hyphens, 64 at most", param_hint="NAME")
+    secret, lines = keys.written(name, rights, tenant, expires)
+    click.echo(f"the key, which is not shown again: {secret}", err=True)
+    click.echo(lines, nl=False)
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -27,13 +28,16 @@ from h2gate.transfer.uploads import Uploads
 if TYPE_CHECKING:
     from h2gate.auth.policy import Policy
 
+log = logging.getLogger("h2gate")
+
 
 def open_storage(settings: Settings) -> Storage:
     """The storage that the settings name. To be called in the loop that uses it."""
     return DiskStorage(settings.data, fsync=settings.fsync, direct_io=settings.direct_io)
 
 
-def _policy(file: Path) -> Policy:
+def load_policy(file: Path) -> Policy:
+    """What `--auth` names. Raises `ConfigError`."""
     from h2gate.auth import policy  # noqa: PLC0415 - costs a tenth of a second, for what most do without
 
     return policy.load(file)
@@ -64,7 +68,7 @@ class Gateway:
     async def __aenter__(self) -> Gateway:
         settings = self.settings
         if settings.auth is not None:
-            self.chain = _policy(settings.auth).chain(expired_seconds=settings.expired_seconds)
+            self.chain = load_policy(settings.auth).chain(expired_seconds=settings.expired_seconds)
         self._storage = self._open_storage(settings)
         self._ledger = SqliteLedger(settings.data / "ledger.sqlite", durable=settings.fsync)
         max_body = settings.max_body
@@ -77,6 +81,22 @@ class Gateway:
             lock.touch(0o600)
             self._upkeep = asyncio.create_task(keep_up(self.resumables, lock, settings.upkeep_seconds))
         return self
+
+    async def reload_policy(self) -> None:
+        """Read the file of `--auth` anew: it holds for requests that begin now, and for the end of those that run. One
+        that cannot be used is told in one line, and the old one stays."""
+        settings = self.settings
+        if settings.auth is None:
+            return
+        try:
+            policy = await asyncio.to_thread(load_policy, settings.auth)
+        except ConfigError as error:
+            log.error("the old --auth stays: %s", error)
+            return
+        before, self.chain = self.chain, policy.chain(expired_seconds=settings.expired_seconds)
+        log.info("--auth %s was read anew", settings.auth)
+        if before is not None:
+            await before.close()
 
     async def __aexit__(self, *exc_info: object) -> None:
         if self._upkeep is not None:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import re
 import secrets
 import time
 from base64 import b64decode
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from h2gate.auth.base import Evidence, Principal, Via
-from h2gate.auth.rights import configured
+from h2gate.auth.rights import configured, strict
 from h2gate.errors import ExpiredCredential, Unauthenticated
 from h2gate.tables import Table
 
@@ -40,6 +42,15 @@ def make(key_id: str) -> tuple[str, str]:
     """A new key, and the hexadecimal SHA-256 of its secret, which is all that the gateway is to have."""
     secret = secrets.token_urlsafe(32)
     return f"{PREFIX}{key_id}_{secret}", hashlib.sha256(secret.encode()).hexdigest()
+
+
+def written(key_id: str, rights: str, tenant: str | None, expires: datetime | None) -> tuple[str, str]:
+    """A new key, and the lines that make it known. Raises `BadScope`."""
+    key, digest = make(key_id)
+    lines = ["[[keys]]", f'id = "{key_id}"', f'sha256 = "{digest}"', f"rights = {json.dumps(str(strict(rights)))}"]
+    lines += [f"tenant = {json.dumps(tenant)}"] if tenant else []
+    lines += [f"expires = {expires:%Y-%m-%dT%H:%M:%SZ}"] if expires else []
+    return key, "\n".join(lines) + "\n"
 
 
 def is_id(text: str) -> bool:

@@ -21,6 +21,9 @@ import httpx
 
 from h2gate.tables import Table
 
+_KEPT_SECONDS = 4.0
+"""An idle connection is kept; less than the five seconds after which some servers close theirs."""
+
 
 class Unanswered(Exception):
     """No answer that makes sense came in time. Its text holds no secret. Whoever asked says what follows."""
@@ -75,6 +78,11 @@ def _is_here(host: str) -> bool:
         return host == "localhost"
 
 
+def _was_closed(error: httpx.TransportError) -> bool:
+    """A connection that was kept may be closed at the other end in the moment it is used: that says nothing yet."""
+    return not isinstance(error, httpx.RemoteProtocolError) or str(error).startswith("Server disconnected")
+
+
 class Outbound:
     """Asks, over at most `connections` pooled connections. For one event loop, from its first question on."""
 
@@ -91,7 +99,7 @@ class Outbound:
             self._client = httpx.AsyncClient(
                 verify=ssl.create_default_context(cafile=self._ca),
                 cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-                limits=httpx.Limits(max_connections=self._connections, keepalive_expiry=30),
+                limits=httpx.Limits(max_connections=self._connections, keepalive_expiry=_KEPT_SECONDS),
                 timeout=self._seconds,
                 trust_env=False,
                 headers={"user-agent": "h2gate", "accept-encoding": "identity"},
@@ -102,7 +110,12 @@ class Outbound:
         """The answer to a GET. Raises `Unanswered`, `ValueError` where `headers` cannot be sent."""
         try:
             async with asyncio.timeout(self._seconds):
-                return await self._get(address, headers)
+                try:
+                    return await self._get(address, headers)
+                except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError) as error:
+                    if not _was_closed(error):
+                        raise
+                    return await self._get(address, headers)
         except TimeoutError:
             raise Unanswered(f"no answer in {self._seconds:g} seconds") from None
         except httpx.LocalProtocolError as error:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 from h2gate.errors import BadPath, BadScope
 from h2gate.tables import Table
@@ -48,7 +48,7 @@ class Right:
         return action in _ALLOWS[self.action] and segments[: len(self.segments)] == self.segments
 
     def __str__(self) -> str:
-        return f"{_PREFIX}{self.action}:/{'/'.join(self.segments)}"
+        return f"{_PREFIX}{self.action}:/{'/'.join(quote(each, safe='') for each in self.segments)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +103,17 @@ def parse(scope: str | Iterable[str]) -> Rights:
 
 def configured(table: Table, key: str = "rights") -> Rights:
     """Those that an operator wrote down: a text, or a list of them. Raises `ConfigError`, also for words of others."""
-    words = " ".join(table.texts(key)).split()
     with table.about(key):
-        for word in words:
-            if not word.startswith(_PREFIX):
-                raise BadScope(f"{word[:100]!r}: not a right")
-        return parse(words)
+        return strict(" ".join(table.texts(key)))
+
+
+def strict(text: str) -> Rights:
+    """Like `parse`, where a word of others can only be a mistake. Raises `BadScope`."""
+    words = text.split()
+    for word in words:
+        if not word.startswith(_PREFIX):
+            raise BadScope(f"{word[:100]!r}: not a right")
+    return parse(words)
 
 
 def _right(word: str) -> Right | None:

@@ -7,7 +7,6 @@ those pull it (`asgi_http_class` is Quart's own hook for that).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any, cast
 
 from markupsafe import Markup
@@ -24,28 +23,25 @@ from h2gate.gateway import Gateway
 Serve = Callable[[Request, Gateway], Awaitable[None]]
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
-    """What is served straight from ASGI."""
-
-    serve: Serve
-    admit: Serve
-    """Its way in: raises for who may not come in."""
-
-
-ROOMS: dict[bytes, Room] = {
-    b"files": Room(files.serve, door.to_files),
-    b"uploads": Room(resources.serve, door.to_uploads),
-    b"tus": Room(tus.serve, door.to_tus),
-}
-"""By the first segment of the path."""
-DESKS: dict[bytes, Room] = {
-    b"/healthz": Room(health.healthz, door.open_to_all),
-    b"/readyz": Room(health.readyz, door.open_to_all),
-    protected.PATH: Room(protected.serve, door.open_to_all),
-    b"/metrics": Room(health.scrape, door.to_metrics),
+_ROOMS: dict[bytes, Serve] = {b"files": files.serve, b"uploads": resources.serve, b"tus": tus.serve}
+"""By the first segment of the path: what is served straight from ASGI."""
+_DESKS: dict[bytes, Serve] = {
+    b"/healthz": health.healthz,
+    b"/readyz": health.readyz,
+    b"/metrics": health.scrape,
+    protected.PATH: protected.serve,
 }
 """By the whole path."""
+_WAYS_IN: dict[Serve, Serve] = {
+    files.serve: door.to_files,
+    resources.serve: door.to_uploads,
+    tus.serve: door.to_tus,
+    health.scrape: door.to_metrics,
+    health.healthz: door.open_to_all,
+    health.readyz: door.open_to_all,
+    protected.serve: door.open_to_all,
+}
+"""Raise for who may not come in. What has none lets nobody in."""
 
 
 class Gate(Quart):
@@ -58,9 +54,9 @@ class GateConnection(ASGIHTTPConnection):
     """One request: to the files, or to Quart without its body."""
 
     async def __call__(self, receive: Any, send: Any) -> None:
-        room = _room(self.scope["raw_path"])
-        if room is not None:
-            await _answer(Request(self.scope, receive, send), room, cast(Gate, self.app).gateway)
+        serve = _room(self.scope["raw_path"])
+        if serve is not None:
+            await _answer(Request(self.scope, receive, send), serve, cast(Gate, self.app).gateway)
             return
         self.scope = _plain(self.scope)
         quart_request = self._create_request_from_scope(send)
@@ -73,32 +69,30 @@ def _plain(scope: Any) -> Any:
     return {**scope, "query_string": b"", "headers": [(b"host", b"h2gate"), *headers]}
 
 
-def _room(raw_path: bytes) -> Room | None:
+def _room(raw_path: bytes) -> Serve | None:
     """`/files` itself is Quart's, which redirects; the other rooms have their roots, with and without a slash.
 
     A target that does not begin with a slash (RFC 9112 section 3.2) is nowhere: it would be a second name for a file.
     """
     if not raw_path.startswith(b"/"):
-        return _NOWHERE
-    if (desk := DESKS.get(raw_path)) is not None:
+        return _nowhere
+    if (desk := _DESKS.get(raw_path)) is not None:
         return desk
     name, slash, _ = raw_path[1:].partition(b"/")
-    return ROOMS.get(name) if slash or name != b"files" else None
+    return _ROOMS.get(name) if slash or name != b"files" else None
 
 
 async def _nowhere(request: Request, gateway: Gateway) -> None:
     raise NotFound("the target is not a path")
 
 
-_NOWHERE = Room(_nowhere, door.open_to_all)
-
-
-async def _answer(request: Request, room: Room, gateway: Gateway) -> None:
+async def _answer(request: Request, serve: Serve, gateway: Gateway) -> None:
     """Whatever is raised becomes a problem document, unless an answer had begun."""
     cors.allow(request, frozenset(gateway.settings.cors_origins))
     try:
-        await room.admit(request, gateway)
-        await room.serve(request, gateway)
+        if serve is not _nowhere:
+            await _WAYS_IN[serve](request, gateway)
+        await serve(request, gateway)
     except Exception as error:
         if request.answering:
             raise

@@ -13,6 +13,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
+from h2gate.server.certificates import certificate_of
 from h2gate.server.exchange import scope_of
 from h2gate.server.stream import Stream, list_bytes
 from h2gate.wire.credit import Account
@@ -84,7 +85,9 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=WRITE_BYTES)
-        self._scheme = "https" if transport.get_extra_info("ssl_object") is not None else "http"
+        tls = transport.get_extra_info("ssl_object")
+        self._scheme = "https" if tls is not None else "http"
+        self._certificate = certificate_of(tls)
         self._client = _address(transport.get_extra_info("peername"))
         self._server = _address(transport.get_extra_info("sockname"))
         self._socket = transport.get_extra_info("socket")
@@ -236,7 +239,13 @@ class Connection(asyncio.BufferedProtocol):
         if request.end_stream:
             stream.ended()
         scope = scope_of(
-            stream, version="2", scheme=self._scheme, headers=headers, client=self._client, server=self._server
+            stream,
+            version="2",
+            scheme=self._scheme,
+            headers=headers,
+            client=self._client,
+            server=self._server,
+            certificate=self._certificate,
         )
         task = self.loop.create_task(stream.run(self._worker.app, scope))
         self._tasks.add(task)

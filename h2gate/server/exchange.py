@@ -309,8 +309,9 @@ def scope_of(
     headers: Sequence[Header],
     client: tuple[str, int] | None,
     server: tuple[str, int] | None,
+    certificate: bytes | None = None,
 ) -> Message:
-    """The ASGI connection scope of a request."""
+    """The ASGI connection scope of a request. `certificate` is the client's, DER, as its handshake has verified it."""
     path, _, query = _origin_form(exchange.target).partition(b"?")
     return {
         "type": "http",
@@ -325,5 +326,9 @@ def scope_of(
         "headers": headers,
         "client": client,
         "server": server,
-        "extensions": {"h2gate.body": exchange, "http.response.informational": {}},
+        "extensions": {
+            "h2gate.body": exchange,
+            "h2gate.certificate": certificate,
+            "http.response.informational": {},
+        },
     }

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -12,7 +13,7 @@ import pytest
 
 from h2gate.auth import keys
 from tests.conftest import Serve, Served
-from tests.server.conftest import Connect
+from tests.server.raw import RawClient
 
 KEYS = {
     "reader": 'rights = "storage.read:/in"',
@@ -50,6 +51,12 @@ def served(tmp_path: Path, secrets: dict[str, str], serve: Serve) -> Served:
 def client(served: Served) -> Iterator[httpx.Client]:
     with httpx.Client(verify=False, http2=True, base_url=served.plain_url, timeout=30) as client:  # noqa: S501
         yield client
+
+
+@pytest.fixture
+def connect(served: Served) -> Iterator[Callable[[], RawClient]]:
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(RawClient(served.url, served.ca))
 
 
 def bearer(secret: str) -> dict[str, str]:
@@ -117,9 +124,9 @@ def test_not_allowed_tells_the_scope_that_would_do(client: httpx.Client, secrets
 
 
 def test_who_may_only_create_never_replaces_a_file_that_came_meanwhile(
-    served: Served, connect: Connect, secrets: dict[str, str]
+    served: Served, connect: Callable[[], RawClient], secrets: dict[str, str]
 ) -> None:
-    client = connect(served)
+    client = connect()
     fields = ("authorization", f"Bearer {secrets['creator']}")
     stream = client.open("PUT", "/files/in/new", ("content-length", "300000"), fields)
     client.push(stream, bytes(200_000), end=False)
@@ -133,9 +140,9 @@ def test_who_may_only_create_never_replaces_a_file_that_came_meanwhile(
 
 
 def test_a_refusal_comes_before_the_body_and_harms_no_neighbour(
-    served: Served, connect: Connect, secrets: dict[str, str]
+    served: Served, connect: Callable[[], RawClient], secrets: dict[str, str]
 ) -> None:
-    client = connect(served)
+    client = connect()
     good = ("authorization", f"Bearer {secrets['modifier']}")
     neighbour = client.open("PUT", "/files/in/neighbour", ("content-length", "3000000"), good)
     client.push(neighbour, bytes(1_000_000), end=False)
@@ -153,3 +160,26 @@ def test_a_refusal_comes_before_the_body_and_harms_no_neighbour(
     client.push(neighbour, bytes(2_000_000))
     assert client.answer(neighbour).status == 201
     assert not client.goaways
+
+
+def test_a_page_of_another_origin_writes_nothing_with_the_password_that_a_browser_knows(
+    client: httpx.Client, secrets: dict[str, str]
+) -> None:
+    fields = {"origin": "https://evil.example", "sec-fetch-site": "cross-site"}
+    basic = ("", secrets["modifier"])
+    assert client.put("/files/in/new", content=b"x", headers=fields, auth=basic).status_code == 403
+    assert client.get("/files/in/there", headers=fields, auth=basic).status_code == 200
+    assert client.put("/files/in/new", content=b"x", headers=fields | bearer(secrets["modifier"])).status_code == 201
+
+
+def test_a_page_of_an_origin_that_is_named_may_ask_and_read_what_is_wrong(
+    tmp_path: Path, serve: Serve, secrets: dict[str, str]
+) -> None:
+    served = serve(auth=tmp_path / "auth.toml", cors_origins=("https://app.example",))
+    fields = {"origin": "https://app.example"}
+    asked = {"access-control-request-method": "PUT", "access-control-request-headers": "authorization"}
+    preflight = httpx.options(f"{served.plain_url}/files/in/new", headers=fields | asked)
+    assert (preflight.status_code, preflight.headers["access-control-allow-headers"]) == (204, "authorization")
+    refused = httpx.put(f"{served.plain_url}/files/in/new", content=b"x", headers=fields)
+    assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (401, "https://app.example")
+    assert "WWW-Authenticate" in refused.headers["access-control-expose-headers"]
