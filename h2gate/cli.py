@@ -16,7 +16,7 @@ from typing import Any
 import click
 from click.shell_completion import get_completion_class
 
-from h2gate import auditing, config, options
+from h2gate import auditing, config, granting, options
 from h2gate.errors import ConfigError, GateError, NotFound, Unauthenticated
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True}
@@ -42,6 +42,8 @@ def cli() -> None:
 
 
 cli.add_command(auditing.audit)
+cli.add_command(granting.ticket)
+cli.add_command(granting.usage)
 
 
 def main() -> None:

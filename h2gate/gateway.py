@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from h2gate.auth.chain import Chain
+from h2gate.auth.ticket import Issuing, Tickets
 from h2gate.budget import Budget, machine_memory
 from h2gate.config import Settings
 from h2gate.errors import ConfigError
@@ -23,8 +24,11 @@ from h2gate.storage.base import Storage
 from h2gate.storage.disk import DiskStorage
 from h2gate.transfer.decoding import Decoding
 from h2gate.transfer.listing import Listings
+from h2gate.transfer.presence import Presence
+from h2gate.transfer.quotas import Folders, Quotas
 from h2gate.transfer.readiness import Question, Readiness
 from h2gate.transfer.resumables import Resumables
+from h2gate.transfer.retention import Retention
 from h2gate.transfer.upkeep import keep_up
 from h2gate.transfer.uploads import Uploads
 
@@ -76,6 +80,8 @@ class Gateway:
     resumables: Resumables
     chain: Chain | None = None
     """Who asks is found out by it; None: nobody is asked."""
+    tickets: Issuing | None = None
+    """How tickets are made, where they are."""
     audit: AuditLog | None = None
     traces: Traces | None = None
     readiness: Readiness
@@ -97,26 +103,38 @@ class Gateway:
 
     async def __aenter__(self) -> Gateway:
         settings = self.settings
-        if settings.auth is not None:
-            policy = load_policy(settings.auth)
-            self.chain = policy.chain(expired_seconds=settings.expired_seconds)
-            self.audit = _audit_log(policy, settings, self.metrics)
+        policy = load_policy(settings.auth) if settings.auth is not None else None
+        self.audit = _audit_log(policy, settings, self.metrics) if policy is not None else None
         if settings.traces and self._wants_upkeep:
             self.traces = _traces()
+        self.folders = Folders(policy.tenants if policy is not None else {})
+        counts = policy is not None and policy.counts
+        account_of = self.folders.account_of if counts else None
         self._storage = self._open_storage(settings)
-        self._ledger = SqliteLedger(settings.data / "ledger.sqlite", durable=settings.fsync)
+        self._ledger = SqliteLedger(settings.data / "ledger.sqlite", durable=settings.fsync, account_of=account_of)
+        presence = Presence(settings.data / "holders") if counts else None
+        self.quotas = quotas = Quotas(self.folders, self._storage, self._ledger, presence, 1 / settings.workers)
+        if policy is not None:
+            self._obey(policy)
         max_body = settings.max_body
         self._decoding = decoding = Decoding(self.budget, max_expansion=settings.max_expansion, max_bytes=max_body)
-        self.uploads = Uploads(self._storage, self._ledger, decoding, digest=settings.digest, max_body=max_body)
+        self.uploads = Uploads(self._storage, self._ledger, decoding, quotas, digest=settings.digest, max_body=max_body)
         self.listings = Listings(self._storage, self._ledger, self.budget)
         self.resumables = Resumables(self._storage, self._ledger, self.uploads, settings, settings.data / "workers")
         self._report()
         self._look_after()
         if self._wants_upkeep:
+            retention = Retention(self.folders, self.uploads, self._ledger)
             lock = settings.data / "upkeep.lock"
             lock.touch(0o600)
-            self._upkeep = asyncio.create_task(keep_up(self.resumables, lock, settings.upkeep_seconds))
+            self._upkeep = asyncio.create_task(keep_up(self.resumables, retention, lock, settings.upkeep_seconds))
         return self
+
+    def _obey(self, policy: Policy) -> None:
+        """From now on. Whoever has the old chain closes it."""
+        self.tickets = policy.tickets
+        more = [Tickets(policy.tickets.keys, self.quotas.is_closed)] if policy.tickets is not None else []
+        self.chain = policy.chain(expired_seconds=self.settings.expired_seconds, more=more)
 
     async def reload_policy(self) -> None:
         """Read the file of `--auth` anew: it holds for requests that begin now, and for the end of those that run. One
@@ -124,12 +142,14 @@ class Gateway:
         settings = self.settings
         if settings.auth is None:
             return
+        before = self.chain
         try:
             policy = await asyncio.to_thread(load_policy, settings.auth)
+            self.quotas.change(policy.tenants, counts=policy.counts)
         except ConfigError as error:
             log.error("the old --auth stays: %s", error)
             return
-        before, self.chain = self.chain, policy.chain(expired_seconds=settings.expired_seconds)
+        self._obey(policy)
         log.info("--auth %s was read anew", settings.auth)
         if before is not None:
             await before.close()
@@ -187,6 +207,7 @@ class Gateway:
         await self._decoding.close()
         await self._storage.close()
         await self._ledger.close()
+        self.quotas.close()
 
 
 async def recover(settings: Settings) -> tuple[int, int, int]:
@@ -196,9 +217,30 @@ async def recover(settings: Settings) -> tuple[int, int, int]:
     be elsewhere than the ledger had it.
     """
     async with Gateway(settings, upkeep=False) as gateway:
-        found = *await gateway.uploads.recover(), await gateway.resumables.recover()
+        dropped, cut = await gateway.uploads.recover()
+        await gateway.quotas.recount()
+        differing = await gateway.resumables.recover()
+        await gateway.quotas.agree()
         await gateway.tell_untold()
-        return found
+        return dropped, cut, differing
+
+
+def usage(settings: Settings, *, recount: bool) -> list[dict[str, object]]:
+    """What every tenant has stored and may store. Raises `ConfigError`, to `recount` also while a gateway runs."""
+
+    async def told() -> list[dict[str, object]]:
+        async with Gateway(settings, upkeep=False) as gateway:
+            return [await gateway.quotas.told(each) for each in gateway.folders.all]
+
+    if not recount:
+        return asyncio.run(told())
+    with sole_owner(settings.data):
+        asyncio.run(_recovered(settings))
+        return asyncio.run(told())
+
+
+async def _recovered(settings: Settings) -> None:
+    await recover(settings)
 
 
 @contextmanager

@@ -3,12 +3,12 @@ error, since a limit that is misspelt would be none."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from h2gate import tables
-from h2gate.auth import certificate, forwarded, issuers, keys, tenants
+from h2gate.auth import certificate, forwarded, issuers, keys, tenants, ticket
 from h2gate.auth.base import Authenticator
 from h2gate.auth.certificate import Certificates, Known
 from h2gate.auth.chain import Chain
@@ -17,10 +17,11 @@ from h2gate.auth.forwarded import Forward
 from h2gate.auth.issuers import Issuer
 from h2gate.auth.keys import Key, Keys
 from h2gate.auth.tenants import Tenant
+from h2gate.auth.ticket import Issuing
 from h2gate.auth.token import Tokens
 from h2gate.tables import Table
 
-ELSEWHERE = ("audit", "tickets")
+ELSEWHERE = ("audit",)
 """Tables that belong to other rooms: handed to them as they are (`Policy.table`)."""
 
 
@@ -35,15 +36,21 @@ class Policy:
     forward: Forward | None = None
     client_ca: Path | None = None
     """Authorities of client certificates (PEM); with it the TLS handshake asks for one."""
+    tickets: Issuing | None = None
     elsewhere: Mapping[str, Table] = field(default_factory=dict)
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is counted who has stored how much."""
+        return bool(self.tenants) or self.tickets is not None
 
     def table(self, name: str) -> Table:
         """One of those in `ELSEWHERE`, empty where there is none."""
         return self.elsewhere.get(name) or Table(Path(), name, {})
 
-    def chain(self, *, expired_seconds: float) -> Chain:
-        """All ways that are set up. To be called in the loop that uses it, and to be closed."""
-        found: list[Authenticator] = []
+    def chain(self, *, expired_seconds: float, more: Sequence[Authenticator] = ()) -> Chain:
+        """All ways that are set up, and `more`. To be called in the loop that uses it, and to be closed."""
+        found: list[Authenticator] = [*more]
         if self.keys:
             found.append(Keys(self.keys))
         if self.issuers:
@@ -66,6 +73,7 @@ def load(file: Path) -> Policy:
         issuers=issuers.parse(top.tables("issuers")),
         forward=forwarded.parse(top.table("forward")) if "forward" in top else None,
         client_ca=top.path("client_ca", None),
+        tickets=ticket.parse(top.table("tickets")),
         elsewhere={name: top.table(name) for name in ELSEWHERE if name in top},
     )
     top.end()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -136,6 +137,22 @@ class Asker:
             return [dict(each) for each in response.json()["uploads"]]
         except (ValueError, KeyError, TypeError) as error:
             raise GateError(f"{url}: the answer is not a list of uploads") from error
+
+    async def ticket(self, url: str, claims: Mapping[str, Any]) -> dict[str, Any]:
+        """Have the gateway make a ticket for the folder that `url` names. Raises `GateError`."""
+        wanted = json.dumps({"folder": names.path_below_files(url), **claims}).encode()
+        response = await self.ask(
+            "POST", urljoin(url, "/tickets/"), {"content-type": "application/json"}, content=wanted
+        )
+        try:
+            made = dict(response.json())
+            return {**made, "url": urljoin(url, made["url"])}
+        except (ValueError, TypeError, KeyError) as error:
+            raise GateError(f"{url}: the answer is not a ticket") from error
+
+    async def revoke(self, url: str, ticket_id: str) -> None:
+        """End a ticket of the gateway that `url` is of. Raises `GateError`."""
+        await self.ask("DELETE", urljoin(url, f"/tickets/{ticket_id}"), {})
 
     async def walk(self, url: str, selection: Selection = ALL, within: str = "") -> AsyncIterator[Entry]:
         """The files below a folder that `selection` takes; `within` is the folder's name below where it began."""

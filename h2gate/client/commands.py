@@ -62,6 +62,26 @@ def uploads(url: str, options: dict[str, Any]) -> list[dict[str, Any]]:
     return on_loop(ask())
 
 
+def ticket(url: str, options: dict[str, Any], claims: dict[str, Any]) -> dict[str, Any]:
+    """`Client.ticket`. Raises `GateError`."""
+
+    async def ask() -> dict[str, Any]:
+        async with Client(url, **_meant(url, options)) as gate:
+            return await gate.ticket(**claims)
+
+    return on_loop(ask())
+
+
+def revoke(url: str, options: dict[str, Any], ticket_id: str) -> None:
+    """`Client.revoke`. Raises `GateError`."""
+
+    async def ask() -> None:
+        async with Client(url, **_meant(url, options)) as gate:
+            await gate.revoke(ticket_id)
+
+    on_loop(ask())
+
+
 def log_in(wanted: Wanted) -> Login:
     """See `login.log_in`: the person is told on standard error where to go. Raises `GateError`."""
     return on_loop(login.log_in(wanted, _show, Store()))

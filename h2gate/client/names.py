@@ -84,6 +84,14 @@ def below(url: str, *names: str) -> str:
     return url.rstrip("/") + "/" + "/".join(quote(os.fsencode(name), safe=_KEPT) for name in names)
 
 
+def path_below_files(url: str) -> str:
+    """Of a folder or file of a gateway, decoded and without slashes at its ends. Raises `ConfigError`."""
+    path = urlsplit(url).path
+    if not path.startswith("/files/"):
+        raise ConfigError(f"{url}: not below /files/")
+    return os.fsdecode(unquote_to_bytes(path.removeprefix("/files/"))).strip("/")
+
+
 def last_name(url: str) -> str:
     """The decoded last segment of the path. Raises `LocalFile` when it cannot be a file's name here."""
     return safe_name(os.fsdecode(unquote_to_bytes(urlsplit(url).path.rstrip("/").rpartition("/")[2])))

@@ -250,6 +250,14 @@ class Client:
         """One's own resumable uploads, as `GET /uploads/` describes them. Raises `GateError`."""
         return await self._asker.uploads(self.url)
 
+    async def ticket(self, **claims: Any) -> dict[str, Any]:
+        """A ticket for the folder of this URL, with the claims of `POST /tickets/`. Raises `GateError`."""
+        return await self._asker.ticket(self.url, claims)
+
+    async def revoke(self, ticket_id: str) -> None:
+        """End a ticket. Raises `GateError`."""
+        await self._asker.revoke(self.url, ticket_id)
+
     async def rm(self, urls: str | Sequence[str], *, recursive: bool = False) -> list[Outcome]:
         """Delete files; with `recursive` also every file below URLs that end in "/"."""
         items = []

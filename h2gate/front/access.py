@@ -49,6 +49,10 @@ class Access:
         elif not self.principal.rights.allow(action, record.path):
             raise self._forbidden(action, record.path)
 
+    def below_root(self, path: str) -> str:
+        """A path that there is a right to, relative to what the rights in the credential are relative to."""
+        return path.removeprefix(self._root).removeprefix("/")
+
     def grant(self, path: str) -> Grant:
         """For writing a file. Raises `Forbidden` for who may neither create it nor replace it."""
         if self is ANYONE:

@@ -15,7 +15,7 @@ from quart.asgi import ASGIHTTPConnection
 from werkzeug.exceptions import HTTPException
 
 from h2gate.errors import GateError, NotFound, from_code
-from h2gate.front import cors, door, files, health, problem, protected, resources, tus
+from h2gate.front import cors, door, files, health, problem, protected, resources, tickets, tus
 from h2gate.front.deeds import Witness
 from h2gate.front.page import page
 from h2gate.front.request import Request
@@ -24,7 +24,12 @@ from h2gate.gateway import Gateway
 Serve = Callable[[Request, Gateway], Awaitable[None]]
 
 
-_ROOMS: dict[bytes, Serve] = {b"files": files.serve, b"uploads": resources.serve, b"tus": tus.serve}
+_ROOMS: dict[bytes, Serve] = {
+    b"files": files.serve,
+    b"uploads": resources.serve,
+    b"tus": tus.serve,
+    b"tickets": tickets.serve,
+}
 """By the first segment of the path: what is served straight from ASGI."""
 _DESKS: dict[bytes, Serve] = {
     b"/healthz": health.healthz,
@@ -37,6 +42,7 @@ _WAYS_IN: dict[Serve, Serve] = {
     files.serve: door.to_files,
     resources.serve: door.to_uploads,
     tus.serve: door.to_tus,
+    tickets.serve: door.to_tickets,
     health.scrape: door.to_metrics,
     health.healthz: door.open_to_all,
     health.readyz: door.open_to_all,

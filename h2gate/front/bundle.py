@@ -41,7 +41,8 @@ async def unpack(request: Request, gateway: Gateway) -> None:
     sent = Digested(request.body, request.headers, ("content-digest", "repr-digest"), threads)
     async with gateway.uploads.decoding.undone(sent, request.headers, is_file=False) as (undone, headers):
         body = Digested(undone, headers, ("repr-digest", "unencoded-digest"), threads)
-        await _unpack(request, gateway, folder, sent, body)
+        async with gateway.quotas.at_once(folder):
+            await _unpack(request, gateway, folder, sent, body)
 
 
 async def _unpack(request: Request, gateway: Gateway, folder: str, sent: Digested, body: Digested) -> None:
@@ -161,7 +162,7 @@ class Bundle:
         try:
             grant, modified_ns = self._request.access.grant(path), member.modified_ns
             file, replaced = await self._uploads.put(
-                path, body, fields={}, expected=expected, modified_ns=modified_ns, grant=grant
+                path, body, fields={}, expected=expected, modified_ns=modified_ns, grant=grant, alone=False
             )
             status = 204 if replaced else 201
             more = await self._request.stored(of_file("replace" if replaced else "create", file), status)

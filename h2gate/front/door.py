@@ -13,7 +13,7 @@ from h2gate.auth.base import Evidence, Principal, Via
 from h2gate.auth.chain import Chain
 from h2gate.auth.rights import Action
 from h2gate.errors import Forbidden
-from h2gate.front import resources, tus_fields
+from h2gate.front import resources, tickets, tus_fields
 from h2gate.front.access import Access
 from h2gate.front.request import Request, file_path
 from h2gate.gateway import Gateway
@@ -29,6 +29,8 @@ async def to_files(request: Request, gateway: Gateway) -> None:
     if request.method == "OPTIONS" or not await _recognised(request, gateway):
         return
     path, _ = file_path(request.raw_path)
+    if tickets.is_form(request):
+        return
     if request.method in _ON_FILES:
         request.access.require(_ON_FILES[request.method], path)
     elif request.method in ("PUT", "POST"):
@@ -53,6 +55,12 @@ async def to_tus(request: Request, gateway: Gateway) -> None:
             request.access.require_below(Action.CREATE, "")
     elif method in _ON_UPLOADS:
         await _to_upload(request, gateway, method, tus_fields.upload_id(request.raw_path.decode("latin1")))
+
+
+async def to_tickets(request: Request, gateway: Gateway) -> None:
+    """Under /tickets/. What one allows must be allowed to who makes it, which is looked at once it is read."""
+    if request.method != "OPTIONS" and await _recognised(request, gateway):
+        tickets.admit(request)
 
 
 async def to_metrics(request: Request, gateway: Gateway) -> None:
@@ -82,6 +90,8 @@ async def _recognised(request: Request, gateway: Gateway) -> bool:
     evidence = request.evidence()
     principal = await chain.recognise(evidence)
     _check_origin(request, evidence, principal, gateway.settings.cors_origins)
+    if principal.via is Via.TICKET:  # it may be in the URL
+        request.also.append(("referrer-policy", "no-referrer"))
     look_again = partial(_look_again, gateway, principal)
     request.access = Access(principal, chain.root_of(principal), look_again)
     return True

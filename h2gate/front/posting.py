@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from h2gate.codec import coding
 from h2gate.errors import BadForm, GateError, PeerGone
+from h2gate.front import tickets
 from h2gate.front.deeds import of_file
 from h2gate.front.form import Form, Part
 from h2gate.front.plain import description, expected_digests, modified
@@ -21,9 +22,13 @@ async def post(request: Request, uploads: Uploads) -> None:
     folder, _ = file_path(request.raw_path)
     async with uploads.decoding.undone(request.body, request.headers, is_file=False) as (body, headers):
         form = Form(body, headers.get("content-type", ""))
-        outcomes = await _walk(form, folder, uploads, request)
+        async with uploads.quotas.at_once(folder):
+            outcomes = await _walk(form, folder, uploads, request)
     stored = sum(each["status"] in (201, 204) for each in outcomes)
     status = 201 if stored == len(outcomes) else 207
+    if tickets.wants_page(request):
+        await tickets.answer_outcomes(request, status, outcomes)
+        return
     await request.answer_json(status, {"files": outcomes, "fields": form.fields})
 
 
@@ -53,6 +58,7 @@ async def _store(part: Part, folder: str, uploads: Uploads, request: Request) ->
             expected=expected_digests(part.headers),
             modified_ns=modified(part.headers),
             grant=request.access.grant(path),
+            alone=False,
         )
         status = 204 if replaced else 201
         more = await request.stored(of_file("replace" if replaced else "create", file), status)

@@ -26,7 +26,7 @@ from h2gate.errors import (
     Refused,
 )
 from h2gate.fields import digests
-from h2gate.front import metadata, plain, tus_fields
+from h2gate.front import metadata, plain, tickets, tus_fields
 from h2gate.front.deeds import Deed, completed_by, of_outcome, of_upload
 from h2gate.front.request import Request, file_url
 from h2gate.gateway import Gateway
@@ -89,7 +89,9 @@ async def _post(request: Request, gateway: Gateway) -> None:
     record = outcome.upload
     answer += tus_fields.became(outcome)
     request.did(of_outcome(outcome, begun=True))
-    await request.answer(201, [("location", tus_fields.url(record.id)), *answer, *tus_fields.expiry(record)])
+    await request.answer(
+        201, [("location", tus_fields.url(record.id) + tickets.suffix(request)), *answer, *tus_fields.expiry(record)]
+    )
 
 
 async def _has_bytes(request: Request) -> bool:

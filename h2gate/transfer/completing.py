@@ -57,7 +57,7 @@ class Completion:
         self._register = register
         self._uploads = uploads
         self._digest = settings.digest
-        self._undoing = Undoing(storage, uploads.decoding, settings)
+        self._undoing = Undoing(storage, uploads.decoding, uploads.quotas, settings)
 
     async def complete(
         self,
@@ -191,6 +191,7 @@ class Completion:
             await self._register.change(record, state="receiving", sha256=kept)
             if is_coded(record):  # not before: where it is gone and the record says "completing", it was shown
                 await self._storage.drop(key_of_file(record))
+                await self._uploads.quotas.leave(key_of_file(record), None)
             raise
         if is_coded(record):
             await self._storage.drop(record.id)

@@ -73,7 +73,7 @@ class Resumables:
         self._leases = Leases(storage, ask_others, settings.takeover_seconds)
         self._completion = Completion(storage, self._register, uploads, settings)
         self._holding = Holder(storage, ledger, self._register, self._leases, self._completion.fail).hold
-        self._joining = Joining(ledger, self._register, self._completion, self._holding, settings)
+        self._joining = Joining(ledger, self._register, self._completion, self._holding, uploads.quotas, settings)
         self._expiry = Expiry(storage, ledger, self._register, self._leases, self._completion, self._holding)
 
     def _heard(self, word: str, upload_id: str) -> None:
@@ -102,6 +102,7 @@ class Resumables:
     async def _begin(self, plan: Plan, state: str, length: int | None) -> Resumable:
         record = _planned(plan, state, length)
         async with self._all_or_nothing(record):
+            await self._uploads.quotas.begin(record, length, plan.grant.principal)
             jobs = self._register.begin(record), self._storage.begin(plan.id)
             begun, failure = await asyncio.gather(*jobs, return_exceptions=True)
             if isinstance(failure, BaseException):
@@ -138,6 +139,7 @@ class Resumables:
         async with AsyncExitStack() as stack:
             planned = _planned(plan, "receiving", length)
             async with self._all_or_nothing(planned):
+                await self._uploads.quotas.begin(planned, length, plan.grant.principal)
                 await self._storage.begin(plan.id)
                 lease = await stack.enter_async_context(self._leases.hold(plan.id))
                 record = await self._register.begin(planned)
@@ -166,9 +168,14 @@ class Resumables:
     async def _append(self, lease: Lease, record: Resumable, request: Append, length_before: int | None) -> Outcome:
         hasher = await self._hasher(lease.partial, record, request.whole)
         record = restrict(record, request.grant)
-        fail, settings = self._completion.fail, self._settings
-        run = Receiving(lease, record, request, hasher, self._register, fail, settings, length_before)
-        after, whole = await run.run()
+        fail, settings, partial = self._completion.fail, self._settings, lease.partial
+        length = agreed_length(request, partial.size, record.length)
+        check_limits(settings, request, partial.size, length)
+        by, quotas = request.grant.principal, self._uploads.quotas
+        async with quotas.feeding(record, lambda: partial.size, request.body, length, by) as taken:
+            request = replace(request, body=taken)
+            run = Receiving(lease, record, request, hasher, self._register, fail, settings, length_before)
+            after, whole = await run.run()
         if run.ends_upload:
             await self._check_grant(lease, after, request)
             return await self._completion.complete(lease.partial, after, hasher, whole)
@@ -296,8 +303,9 @@ class Resumables:
         return await recover(self._storage, self._ledger, self.offset)
 
     async def tidy(self) -> None:
-        """See `Storage.tidy`."""
+        """See `Storage.tidy`, `Quotas.tidy`."""
         await self._storage.tidy()
+        await self._uploads.quotas.tidy()
 
     async def close(self) -> None:
         """Let go of everything. No request may be left."""

@@ -24,7 +24,10 @@ class Policies:
         self.write()
 
     def tenant(self, name: str, *more: str) -> None:
-        self._lines += [f"[tenants.{name}]", *more]
+        self.table(f"tenants.{name}", *more)
+
+    def table(self, name: str, *lines: str) -> None:
+        self._lines += [f"[{name}]", *lines]
         self.write()
 
     def lines(self, *lines: str) -> None:

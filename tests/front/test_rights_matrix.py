@@ -6,7 +6,9 @@ The rows are written out, so that no rule is tested with itself; that none is mi
 from __future__ import annotations
 
 import itertools
+import json
 import tarfile
+import time
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +18,8 @@ from typing import Any
 import httpx
 import pytest
 
-from h2gate.front import app, files, health, resources, tus
+from h2gate.auth.ticket import Ticket
+from h2gate.front import app, files, health, resources, tickets, tus
 from h2gate.server.certificates import Certificates
 from h2gate.transfer.appending import Append
 from h2gate.transfer.resumables import Plan
@@ -147,6 +150,27 @@ one-tus BREW    other  401 401 401  405 405 405  405 405
 one-tus BREW    none   401 401 401  405 405 405  405 405
 """
 
+# "own" is for the folder of reader, creator and modifier, or was made by who asks; "none" is an id that nobody has.
+# Who may change everything may revoke what was made without a gateway.
+TICKETS = """
+tickets POST    own    401 401 401  403 201 201  403 201
+tickets POST    other  401 401 401  403 403 403  201 201
+tickets OPTIONS none   204 204 204  204 204 204  204 204
+tickets BREW    none   401 401 401  405 405 405  405 405
+ticket  GET     own    401 401 401  200 200 200  200 200
+ticket  GET     other  401 401 401  404 404 404  404 200
+ticket  GET     none   401 401 401  404 404 404  404 404
+ticket  DELETE  own    401 401 401  204 204 204  204 204
+ticket  DELETE  other  401 401 401  404 404 404  404 204
+ticket  DELETE  none   401 401 401  404 404 404  404 204
+ticket  OPTIONS own    204 204 204  204 204 204  204 204
+ticket  OPTIONS other  204 204 204  204 204 204  204 204
+ticket  OPTIONS none   204 204 204  204 204 204  204 204
+ticket  BREW    own    401 401 401  405 405 405  405 405
+ticket  BREW    other  401 401 401  405 405 405  405 405
+ticket  BREW    none   401 401 401  405 405 405  405 405
+"""
+
 DESKS = """
 /metrics GET    none   401 401 401  403 403 403  403 200
 /metrics HEAD   none   401 401 401  403 403 403  403 200
@@ -183,7 +207,7 @@ class Cell:
 
 
 def cells() -> Iterator[Cell]:
-    for row in filter(None, (FILES + UPLOADS + DESKS).splitlines()):
+    for row in filter(None, (FILES + UPLOADS + TICKETS + DESKS).splitlines()):
         kind, method, whose, *statuses = row.split()
         for who, status in zip(WHO, statuses, strict=True):
             yield Cell(kind, method, whose, who, int(status))
@@ -202,6 +226,7 @@ def policies(tmp_path_factory: pytest.TempPathFactory) -> Policies:
     found.key("admin", "storage.modify:/ storage.read:/")
     found.key("expired", "storage.modify:/ storage.read:/", "expires = 2001-01-01T00:00:00Z")
     found.tenant("others", 'root = "other"')
+    found.table("tickets", 'key = "tickets.key"')
     return found
 
 
@@ -269,6 +294,17 @@ class Asker:
         return self.send(
             self.cell.method, f"/uploads/{self._id()}", b"2" if self.cell.method == "PATCH" else b"", **more
         )
+
+    def tickets(self) -> int:
+        folder = "own" if self.cell.whose == "own" else "other"
+        return self.send(self.cell.method, "/tickets/", json.dumps({"folder": folder}).encode())
+
+    def ticket(self) -> int:
+        issuer = "key:stranger" if self.cell.whose == "other" else f"key:{self.cell.who}"
+        made = Ticket(folder="own", issuer=issuer, expires_at=time.time() + 100)
+        if self.cell.whose != "none":
+            self.served.inside(self.served.gateway.quotas.issued(made))
+        return self.send(self.cell.method, f"/tickets/{made.id}")
 
     def uploads(self) -> int:
         return self.send(self.cell.method, "/uploads/")
@@ -347,10 +383,12 @@ def test_no_cell_of_the_table_is_missing() -> None:
     wanted |= {("one-tus", method, each) for method in tus._OF_ONE for each in whose}
     wanted |= {
         (kind, method, each)
-        for kind in ("file", "folder", "upload", "one-tus")
+        for kind in ("file", "folder", "upload", "one-tus", "ticket")
         for method in ("OPTIONS", "BREW")
         for each in whose
     }
+    wanted |= {("ticket", method, each) for method in tickets._OF_ONE for each in whose}
+    wanted |= {("tickets", method, each) for method in tickets._OF_ALL for each in whose[:2]}
     wanted |= {("uploads", method, "own") for method in [*resources._OF_ALL, "OPTIONS", "BREW"]}
     wanted |= {("tus", method, each) for method in tus._OF_ALL for each in whose}
     wanted |= {(desk.decode(), method, "none") for desk in app._DESKS for method in [*health._METHODS, "BREW"]}
@@ -359,5 +397,5 @@ def test_no_cell_of_the_table_is_missing() -> None:
     for who in WHO:
         found = {(cell.kind, cell.method, cell.whose) for cell in CELLS if cell.who == who}
         assert wanted <= found, sorted(wanted - found)
-    assert app._ROOMS.keys() == {b"files", b"uploads", b"tus"}
+    assert app._ROOMS.keys() == {b"files", b"uploads", b"tus", b"tickets"}
     assert app._WAYS_IN.keys() == {*app._ROOMS.values(), *app._DESKS.values()}
