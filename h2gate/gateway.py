@@ -124,7 +124,8 @@ class Gateway:
         self._report()
         self._look_after()
         if self._wants_upkeep:
-            retention = Retention(self.folders, self.uploads, self._ledger)
+            removed = self._reporting.removed if self._reporting is not None else None
+            retention = Retention(self.folders, self.uploads, self._ledger, removed)
             lock = settings.data / "upkeep.lock"
             lock.touch(0o600)
             self._upkeep = asyncio.create_task(keep_up(self.resumables, retention, lock, settings.upkeep_seconds))

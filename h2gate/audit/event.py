@@ -18,8 +18,8 @@ class Event:
     """One of them. Members that are "" or None are left out of the line."""
 
     event: str
-    """create, replace, append, delete, begin, receive, complete, cancel, read, expire; deny, fail where it was not
-    done; omit where a line stands for many."""
+    """create, replace, append, delete, begin, receive, complete, cancel, read, issue, revoke; expire, join, found where
+    the gateway did it; deny, fail where it was not done; omit where a line stands for many."""
     who: str = ""
     """The principal's name; "" is nobody in particular."""
     via: str = ""

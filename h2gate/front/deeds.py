@@ -40,6 +40,7 @@ _ACTIONS = {
     "append": Action.MODIFY,
     "delete": Action.MODIFY,
     "read": Action.READ,
+    "issue": Action.CREATE,
 }
 
 
