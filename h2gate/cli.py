@@ -16,7 +16,7 @@ from typing import Any
 import click
 from click.shell_completion import get_completion_class
 
-from h2gate import config, granting, options
+from h2gate import auditing, config, granting, options
 from h2gate.errors import ConfigError, GateError, NotFound, Unauthenticated
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True}
@@ -41,6 +41,7 @@ def cli() -> None:
     """
 
 
+cli.add_command(auditing.audit)
 cli.add_command(granting.ticket)
 cli.add_command(granting.usage)
 
@@ -116,6 +117,12 @@ def _selection(given: dict[str, Any]) -> Any:
     type=click.Choice(["skip", "follow"]),
     default="skip",
     help="What becomes of symbolic links below a folder.",
+)
+@click.option(
+    "--receipts",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Keep what the gateway signs for each file that it stored, as DIR/PATH.receipt.",
 )
 @options.remote
 def put(paths: tuple[str, ...], url: str, compare: str, dry_run: bool, **given: Any) -> int:

@@ -42,6 +42,12 @@ class Settings:
     workers: int = _setting(1, "processes, each with its own socket on the same port (SO_REUSEPORT)")
     anonymous: bool = _setting(False, "let anybody who reaches a non-loopback address read and write")
 
+    log_format: str = _setting("text", "of the log, on standard error: text, or json (an object a line)")
+    access_log: bool = _setting(False, "log a line for each request")
+    traces: bool = _setting(
+        False, "send OpenTelemetry traces to where the OTEL_ variables of the environment say; needs h2gate[otel]"
+    )
+
     auth: Path | None = _setting(None, "TOML file that says who may what; without it nobody is asked who they are")
     expired_seconds: float = _setting(
         86400.0, "for how long after its credential has expired a request that runs may still end well"
@@ -224,6 +230,8 @@ def _check(settings: Settings) -> None:
         raise ConfigError("--anonymous lets anybody in, and --auth does not: only one of them")
     if settings.engine not in ("nghttp2", "reference"):
         raise ConfigError("--engine is nghttp2 or reference")
+    if settings.log_format not in ("text", "json"):
+        raise ConfigError("--log-format is text or json")
     if settings.workers < 1:
         raise ConfigError("--workers must be at least 1")
     if not 65535 <= settings.stream_window <= settings.max_stream_window < 2**31:

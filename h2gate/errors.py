@@ -142,6 +142,10 @@ class NotFound(GateError):
     status, code, title = 404, "not_found", "Not found"
 
 
+class Hidden(NotFound):
+    """It is there, or may be, and who asks is not told."""
+
+
 class MethodNotAllowed(GateError):
     status, code, title = 405, "method_not_allowed", "Method not allowed"
 
@@ -214,6 +218,13 @@ class StorageFailed(GateError):
 
 class LedgerFailed(GateError):
     status, code, title, retry = 503, "ledger_failed", "The ledger failed", True
+    retry_after_seconds = 5
+
+
+class AuditFailed(GateError):
+    """What was done, or was to be done, cannot be written down, so it is not acknowledged."""
+
+    status, code, title, retry = 503, "audit_failed", "The audit log failed", True
     retry_after_seconds = 5
 
 

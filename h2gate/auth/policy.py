@@ -46,7 +46,7 @@ class Policy:
 
     def table(self, name: str) -> Table:
         """One of those in `ELSEWHERE`, empty where there is none."""
-        return self.elsewhere[name]
+        return self.elsewhere.get(name) or Table(Path(), name, {})
 
     def chain(self, *, expired_seconds: float, more: Sequence[Authenticator] = ()) -> Chain:
         """All ways that are set up, and `more`. To be called in the loop that uses it, and to be closed."""
@@ -74,7 +74,7 @@ def load(file: Path) -> Policy:
         forward=forwarded.parse(top.table("forward")) if "forward" in top else None,
         client_ca=top.path("client_ca", None),
         tickets=ticket.parse(top.table("tickets")),
-        elsewhere={name: top.table(name) for name in ELSEWHERE},
+        elsewhere={name: top.table(name) for name in ELSEWHERE if name in top},
     )
     top.end()
     _check(top, policy)

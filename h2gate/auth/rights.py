@@ -62,6 +62,11 @@ class Rights:
         segments = _segments(path)
         return any(right.allows(action, segments) for right in self.all)
 
+    def which(self, action: Action, path: str) -> str:
+        """The right that covers `action` on `path`, in words; "" where none does."""
+        segments = _segments(path)
+        return next((str(right) for right in self.all if right.allows(action, segments)), "")
+
     def reach(self, action: Action, path: str) -> bool:
         """Whether `action` is covered at `path`, or somewhere below it."""
         segments = _segments(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import urljoin
@@ -17,7 +17,7 @@ from h2gate.client.pacing import Pace
 from h2gate.client.selection import ALL, Selection
 from h2gate.client.transport import Transport
 from h2gate.errors import GateError, NotFound, from_code
-from h2gate.fields import integer
+from h2gate.fields import digests, integer
 
 _TIMEOUT = httpx.Timeout(connect=10, read=300, write=60, pool=None).as_dict()
 
@@ -164,6 +164,18 @@ class Asker:
             elif selection.enters(name):
                 async for each in self.walk(entry.url + "/", selection, name + "/"):
                     yield each
+
+    async def holds(self, url: str, size: int, digest: Callable[[], Awaitable[bytes]]) -> bool:
+        """Whether the gateway states that the file there has this size and SHA-256. `digest` is asked for the latter
+        only where the former is right. Raises what may be tried again."""
+        try:
+            there = await self.head(url)
+            stated = digests(there.repr_digest, "Repr-Digest").get("sha-256")
+        except GateError as error:
+            if error.retry:
+                raise
+            return False
+        return there.size == size and stated is not None and stated == await digest()
 
     async def head(self, url: str) -> Entry:
         fields = (await self.ask("HEAD", url, {})).headers

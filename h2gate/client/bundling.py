@@ -22,7 +22,15 @@ from h2gate.client.listener import Item, Listener, Outcome
 from h2gate.client.local import in_thread, read_small
 from h2gate.codec import tar
 from h2gate.codec.encoding import ENCODERS, Encoder, shrinks
-from h2gate.errors import BodyCut, DigestMismatch, GateError, Unauthenticated, UnsupportedMediaType, from_code
+from h2gate.errors import (
+    BodyCut,
+    DigestMismatch,
+    Forbidden,
+    GateError,
+    Unauthenticated,
+    UnsupportedMediaType,
+    from_code,
+)
 from h2gate.fields import digests
 from h2gate.lane import Lane
 
@@ -166,13 +174,15 @@ class _Bundle(httpx.AsyncByteStream):
         if "code" in line:
             error = from_code(str(line["code"]), int(line["status"]), str(line.get("detail", "")))
             error.members["seen"] = line["status"]
+            error.retry = error.retry or isinstance(error, Forbidden)  # by itself: it may be there already
             return [Outcome(item, seconds=seconds, status=int(line["status"]), error=error)]
         digest = self._digests[str(line["name"])]
         if digests(line.get("repr_digest") or "", "repr_digest").get("sha-256", digest) != digest:
             wrong = DigestMismatch(f"{item.url}: what the gateway stored does not have the digest of what was sent")
             return [Outcome(item, seconds=seconds, error=wrong)]
         size = int(line.get("size", 0))
-        return [Outcome(item, size, seconds, digest.hex(), int(line["status"]))]
+        receipt = str(line.get("receipt", ""))
+        return [Outcome(item, size, seconds, digest.hex(), int(line["status"]), receipt=receipt)]
 
     def left(self, error: GateError) -> list[Outcome]:
         """Those that could not be read here, and those that no line came for."""

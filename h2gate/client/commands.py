@@ -33,7 +33,7 @@ async def _transfer(
 ) -> tuple[list[GateError], int]:
     more = _meant(url, options, "streams", "connections", "digest", "retries") | {"journal": state_folder()}
     more |= {"compress": options["compress"]} if "compress" in options else {}
-    more |= {"limit_rate": options.get("limit_rate")}
+    more |= {"limit_rate": options.get("limit_rate"), "receipts": options.get("receipts")}
     shown.dry_run = bool(kwargs.get("dry_run"))
     with shown:
         async with Client(url, listener=shown, **more) as gate:

@@ -29,7 +29,7 @@ from h2gate.client.tokens import Token
 from h2gate.client.transport import HttpVersion, Transport, trust
 from h2gate.errors import Busy
 
-LOCK_SECONDS = 60.0
+LOCK_SECONDS = 90.0
 """Another process may refresh so long: longer than all waits of a refresh together."""
 _LOOK_SECONDS = 0.05
 _OVER = {"invalid_grant", "invalid_client", "unauthorized_client", "unsupported_grant_type", "invalid_scope"}
@@ -78,9 +78,9 @@ class Store:
         return login if login.origin == origin(url) else None
 
     def write(self, login: Login) -> None:
-        """Replaces what was there. Raises `LocalFile`."""
+        """Replaces what was there, for good; to be called with the lock. Raises `LocalFile`."""
         file = self.file(login.origin)
-        beside = file.with_suffix(f".{os.getpid()}")
+        beside = file.with_suffix(".new")
         try:
             self._make()
             descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -89,6 +89,11 @@ class Store:
                 opened.flush()
                 os.fsync(descriptor)
             beside.replace(file)
+            folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
         except OSError as error:
             beside.unlink(missing_ok=True)
             raise LocalFile(f"{file}: {error.strerror or error}") from error

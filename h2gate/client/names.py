@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes, urlsplit
@@ -29,12 +30,13 @@ _KEPT = "!$&'()*+,;=:@~"
 
 def parse_url(text: str) -> str:
     """A checked URL, `/files/` filled in. Raises `ConfigError`."""
-    parts = urlsplit(text)
     try:
-        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 0) >= 0
-    except ValueError:
+        parts = urlsplit(text)
+        known = httpx.URL(f"{parts.scheme}://{parts.netloc}/")
+        whole = known.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 0) >= 0
+    except (ValueError, httpx.InvalidURL):
         whole = False
-    if parts.username is not None or parts.password is not None:
+    if "@" in re.split("[/?#]", text.partition("://")[2], maxsplit=1)[0]:
         raise ConfigError("a URL with a user or password in it is not taken: it would be seen by others, and logged")
     if not whole:
         raise ConfigError(f"{text!r} is not a URL like https://HOST:PORT/files/NAME")

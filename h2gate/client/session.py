@@ -31,6 +31,7 @@ from h2gate.client.local import PIECE
 from h2gate.client.moving import Mover
 from h2gate.client.pacing import Pace
 from h2gate.client.progress import Progress, Tally, Watched
+from h2gate.client.receipts import WANTED, Receipts
 from h2gate.client.retrying import RETRIES, Patience
 from h2gate.client.selection import ALL, Selection
 from h2gate.client.streams import Reader, Streamed, reader_of
@@ -50,6 +51,7 @@ class Client:
     given up. `journal`: a folder that remembers what was begun, so that another `Client` goes on with it. `compress`:
     send files with a content coding where the gateway takes it and it makes them smaller; "auto" is the best one.
     `limit_rate`: bytes per second, over all requests together; fewer files are then in flight, so that each gets on.
+    `receipts`: a folder for what the gateway signs for each file that it stored.
     `token`: who this is, for the origin of `url` alone, over TLS or on this machine: a bearer token, a function that
     gives one (asynchronous or not; called again when the last one is too old), or a `httpx.Auth`. `cert` and `key`:
     files of a client certificate.
@@ -77,6 +79,7 @@ class Client:
         token: Who | None = None,
         cert: str | Path | None = None,
         key: str | Path | None = None,
+        receipts: Path | None = None,
     ) -> None:
         if streams < 1 or connections < 1:
             raise ConfigError("streams and connections must be at least 1")
@@ -91,8 +94,10 @@ class Client:
         self.transport = Transport(
             verify=verify, http=http, connections=connections, limits=limits, stream_window=window
         )
-        self._listener = self._tally = Tally(listener or Listener())
-        self._asker = Asker(self.transport, headers or {}, pace, who, self.url)
+        heard = listener or Listener()
+        self._listener = self._tally = Receipts(heard, receipts) if receipts is not None else Tally(heard)
+        headers = {**(headers or {}), **(WANTED if receipts is not None else {})}
+        self._asker = Asker(self.transport, headers, pace, who, self.url)
         compression = Compression(compress, self._asker, self._listener)
         self._mover = Mover(
             self._asker,

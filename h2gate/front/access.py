@@ -12,7 +12,7 @@ from urllib.parse import quote
 from h2gate.auth.base import Principal
 from h2gate.auth.chain import ANYBODY
 from h2gate.auth.rights import Action
-from h2gate.errors import Forbidden, GateError, NotFound
+from h2gate.errors import Forbidden, GateError, Hidden
 from h2gate.transfer.grant import FREELY, Grant
 from h2gate.upload import Resumable
 
@@ -32,7 +32,7 @@ class Access:
         if self.principal.rights.allow(action, path):
             return
         if action is not Action.CREATE and not self.principal.rights.touch(path):
-            raise NotFound(f"there is no /{path}")
+            raise Hidden(f"there is no /{path}")
         raise self._forbidden(action, path)
 
     def require_below(self, action: Action, path: str) -> None:
@@ -43,7 +43,7 @@ class Access:
     def require_for(self, action: Action, record: Resumable) -> None:
         """For an upload. Another's is not there (`NotFound`); the right to one's own may be gone (`Forbidden`)."""
         if record.owner != self.principal.name:
-            raise NotFound("there is no such upload")
+            raise Hidden("there is no such upload")
         if record.is_part:
             self.require_below(Action.CREATE, "")
         elif not self.principal.rights.allow(action, record.path):

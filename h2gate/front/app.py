@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException
 
 from h2gate.errors import GateError, NotFound, from_code
 from h2gate.front import cors, door, files, health, problem, protected, resources, tickets, tus
+from h2gate.front.deeds import Witness
 from h2gate.front.page import page
 from h2gate.front.request import Request
 from h2gate.gateway import Gateway
@@ -54,6 +55,7 @@ class Gate(Quart):
     """The application of one gateway."""
 
     gateway: Gateway
+    witness: Witness
 
 
 class GateConnection(ASGIHTTPConnection):
@@ -62,7 +64,11 @@ class GateConnection(ASGIHTTPConnection):
     async def __call__(self, receive: Any, send: Any) -> None:
         serve = _room(self.scope["raw_path"])
         if serve is not None:
-            await _answer(Request(self.scope, receive, send), serve, cast(Gate, self.app).gateway)
+            app = cast(Gate, self.app)
+            request = Request(self.scope, receive, send)
+            request.witness = app.witness
+            with app.witness.watching(request):
+                await _answer(request, serve, app.gateway)
             return
         self.scope = _plain(self.scope)
         quart_request = self._create_request_from_scope(send)
@@ -110,6 +116,7 @@ def create_app(gateway: Gateway) -> Gate:
     app = Gate("h2gate", static_folder=None)
     app.asgi_http_class = GateConnection
     app.gateway = gateway
+    app.witness = Witness(gateway)
     app.config["RESPONSE_TIMEOUT"] = None
     app.add_url_rule("/", "front_page", _front_page)
     app.add_url_rule("/files", "files", lambda: redirect("/files/", 301))

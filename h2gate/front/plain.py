@@ -16,6 +16,7 @@ from h2gate.errors import (
     UnsupportedMediaType,
 )
 from h2gate.fields import check_conditions, decimal, digests, entity_tags, http_date, is_token, parse_date
+from h2gate.front.deeds import Deed, of_file
 from h2gate.front.request import Request, file_path, file_url
 from h2gate.transfer.file import File, Precondition
 from h2gate.transfer.uploads import Uploads
@@ -47,6 +48,7 @@ async def put(request: Request, uploads: Uploads) -> None:
             is_awaited="expect" in headers,
             grant=grant,
         )
+    request.did(of_file("replace" if replaced else "create", file))
     answer = facts(file)
     if not replaced:
         answer.append(("location", file_url(path)))
@@ -82,6 +84,7 @@ async def patch(request: Request, uploads: Uploads) -> None:
     except OffsetConflict as error:
         error.headers.append((b"upload-offset", str(error.members["offset"]).encode()))
         raise
+    request.did(of_file("append", file))
     await request.answer(204, [*facts(file), ("upload-offset", str(file.size))])
 
 
@@ -100,6 +103,7 @@ async def delete(request: Request, uploads: Uploads) -> None:
     if is_folder and await uploads.find(path) is not None:
         raise NotFound(f"/{path} is a file, not a folder")
     await uploads.remove(path, precondition(request.headers))
+    request.did(Deed(event="delete", path=path))
     await request.answer(204)
 
 

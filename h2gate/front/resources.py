@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from h2gate.errors import BadField, CompletedUpload, InconsistentLength, MethodNotAllowed, NotFound
 from h2gate.fields import digest_field, integer, wanted_digests
 from h2gate.front import plain, status
+from h2gate.front.deeds import Deed, completed_by, of_outcome, of_upload
 from h2gate.front.interop import VERSION_FIELD, Interop, limit_field
 from h2gate.front.request import Request, file_url
 from h2gate.front.resumable import answer_complete, body_of, so_far, telling
@@ -44,7 +45,8 @@ def upload_id(request: Request) -> str:
     found = _ID.fullmatch(request.raw_path)
     if found is None:
         raise NotFound("there is no such upload")
-    return found[1].decode()
+    request.errand.upload_id = found[1].decode()
+    return request.errand.upload_id
 
 
 async def _list(request: Request, gateway: Gateway, _: str) -> None:
@@ -65,6 +67,8 @@ async def _head(request: Request, gateway: Gateway, upload_id: str) -> None:
     interop = Interop.of(request.headers)
     wanted = "sha-256" in wanted_digests(request.headers.get("want-repr-digest"))
     record = await gateway.resumables.offset(upload_id, digest=wanted)
+    if completed_by(request, record):
+        request.did(of_upload(record))
     answer = [interop.told(complete=record.state == "complete"), limit_field(gateway.settings, record)]
     if record.has_offset:
         answer.append(("upload-offset", str(record.offset)))
@@ -91,6 +95,7 @@ async def _patch(request: Request, gateway: Gateway, upload_id: str) -> None:
     except CompletedUpload as error:
         await _refuse(request, gateway, upload_id, error)
         return
+    request.did(of_outcome(outcome, before=offset))
     if outcome.upload.state == "complete":
         await answer_complete(request, interop, outcome)
     else:
@@ -115,6 +120,7 @@ async def _refuse(request: Request, gateway: Gateway, upload_id: str, error: Com
 async def _delete(request: Request, gateway: Gateway, upload_id: str) -> None:
     """End it. The file that it has become stays: it is another resource."""
     await gateway.resumables.cancel(upload_id)
+    request.did(Deed(event="cancel", upload_id=upload_id))
     await request.answer(204)
 
 

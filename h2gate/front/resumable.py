@@ -34,6 +34,7 @@ from h2gate.errors import (
 )
 from h2gate.fields import announced, digest_field, digests, integer, wanted_digests
 from h2gate.front import plain
+from h2gate.front.deeds import of_outcome
 from h2gate.front.interop import Interop, Lines, limit_field, whereabouts
 from h2gate.front.request import Request, file_path, file_url
 from h2gate.gateway import Gateway
@@ -67,7 +68,9 @@ async def create(request: Request, gateway: Gateway) -> None:
     first = body_of(request, interop, 0, interop.complete(request.headers), plan.grant)
     announce = partial(interop.announce, request, gateway.settings)
     async with telling(request, gateway, interop, plan.id, created=True):
+        request.errand.upload_id = plan.id
         outcome = await gateway.resumables.create_with(plan, first, announce)
+    request.did(of_outcome(outcome, begun=True))
     if outcome.upload.state == "complete":
         await answer_complete(request, interop, outcome)
     else:

@@ -20,6 +20,7 @@ from h2gate.auth.rights import Action
 from h2gate.auth.ticket import Issuing, Ticket, url, wanted
 from h2gate.errors import BadTicket, Forbidden, MethodNotAllowed, NotFound, TooLarge
 from h2gate.fields import moment
+from h2gate.front.deeds import Deed
 from h2gate.front.page import page
 from h2gate.front.request import Request, file_path
 from h2gate.gateway import Gateway
@@ -58,6 +59,7 @@ async def _post(request: Request, gateway: Gateway, issuing: Issuing) -> None:
     ticket = replace(asked, folder=access.below_root(asked.folder))
     await gateway.quotas.issued(ticket)
     text = issuing.keys.sign(ticket)
+    request.did(Deed(event="issue", path=ticket.folder, detail=f"ticket:{ticket.id}"))
     answer = {**told(asked), "ticket": text, "url": url(asked.folder, text)}
     await request.answer_json(201, answer, [("location", f"/tickets/{ticket.id}")])
 
@@ -111,6 +113,7 @@ async def _delete(request: Request, gateway: Gateway, issuing: Issuing) -> None:
     """Revoke it."""
     ticket_id, _ = await _own(request, gateway)
     await gateway.quotas.revoke(ticket_id, time.time() + issuing.max_seconds)
+    request.did(Deed(event="revoke", detail=f"ticket:{ticket_id}"))
     await request.answer(204)
 
 

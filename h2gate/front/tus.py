@@ -27,6 +27,7 @@ from h2gate.errors import (
 )
 from h2gate.fields import digests
 from h2gate.front import metadata, plain, tickets, tus_fields
+from h2gate.front.deeds import Deed, completed_by, of_outcome, of_upload
 from h2gate.front.request import Request, file_url
 from h2gate.gateway import Gateway
 from h2gate.transfer.appending import Append
@@ -76,13 +77,18 @@ async def _post(request: Request, gateway: Gateway) -> None:
     plan = _plan(request, is_part, parts)
     if (parts or not has_body) and await _has_bytes(request):
         raise Refused("a concatenation takes no bytes of its own") if parts else tus_fields.not_an_upload()
+    request.errand.upload_id = plan.id
+    answer: tus_fields.Lines = []
     if parts:
-        record, answer = await _join(plan, gateway)
+        outcome = await _join(plan, gateway)
     elif has_body or plan.length == 0:
         outcome = await _begin(plan, tus_fields.appended(request, 0, plan.length, plan.grant), resumables)
-        record, answer = outcome.upload, [("upload-offset", str(outcome.upload.offset)), *tus_fields.became(outcome)]
+        answer = [("upload-offset", str(outcome.upload.offset))]
     else:
-        record, answer = await resumables.create(plan), []
+        outcome = Outcome(await resumables.create(plan))
+    record = outcome.upload
+    answer += tus_fields.became(outcome)
+    request.did(of_outcome(outcome, begun=True))
     await request.answer(
         201, [("location", tus_fields.url(record.id) + tickets.suffix(request)), *answer, *tus_fields.expiry(record)]
     )
@@ -129,14 +135,14 @@ async def _begin(plan: Plan, body: Append, resumables: Resumables) -> Outcome:
         raise
 
 
-async def _join(plan: Plan, gateway: Gateway) -> tuple[Resumable, tus_fields.Lines]:
+async def _join(plan: Plan, gateway: Gateway) -> Outcome:
     """Join parts. Where that fails nothing is lost: the parts are still there, to be joined anew."""
     try:
         record = await gateway.resumables.join(plan)
     except GateError:
         await _drop(plan.id, gateway.resumables)
         raise
-    return record, tus_fields.became(Outcome(record, await _file(record, gateway)))
+    return Outcome(record, await _file(record, gateway))
 
 
 async def _drop(upload_id: str, resumables: Resumables) -> None:
@@ -153,6 +159,8 @@ async def _head(request: Request, gateway: Gateway) -> None:
         record = await gateway.resumables.look(upload_id)
         if record.parts:  # which tells no offset before it is made, so it may as well tell why it is not
             raise
+    if completed_by(request, record):
+        request.did(of_upload(record))
     length = record.length if not record.parts else await _length_of_parts(record, gateway.resumables)
     is_there = await _file(record, gateway) is not None
     await request.answer(200, tus_fields.state(record, length, is_there=is_there))
@@ -189,6 +197,8 @@ async def _patch(request: Request, gateway: Gateway) -> None:
     except CompletedUpload as error:
         record = await _nothing_to_do(upload_id, body, gateway.resumables, error)
         outcome = Outcome(record, await _file(record, gateway))
+    else:
+        request.did(of_outcome(outcome, before=body.offset or 0))
     record = outcome.upload
     answer = [("upload-offset", str(record.offset)), *tus_fields.expiry(record), *tus_fields.became(outcome)]
     await request.answer(204, answer)
@@ -221,7 +231,9 @@ async def _nothing_to_do(upload_id: str, append: Append, resumables: Resumables,
 
 async def _delete(request: Request, gateway: Gateway) -> None:
     """End an upload. The file that it has become stays: it is another resource."""
-    await gateway.resumables.cancel(_id(request))
+    upload_id = _id(request)
+    await gateway.resumables.cancel(upload_id)
+    request.did(Deed(event="cancel", upload_id=upload_id))
     await request.answer(204)
 
 
@@ -234,7 +246,8 @@ async def _get(request: Request, gateway: Gateway) -> None:
 
 
 def _id(request: Request) -> str:
-    return tus_fields.upload_id(request.raw_path.decode("latin1"))
+    request.errand.upload_id = tus_fields.upload_id(request.raw_path.decode("latin1"))
+    return request.errand.upload_id
 
 
 _OF_ALL: Mapping[str, Handler] = {"POST": _post}

@@ -88,6 +88,9 @@ class Ledger(Protocol):
     async def get(self, upload_id: str) -> Upload | None:
         """The record with this id."""
 
+    async def latest(self, limit: int) -> Sequence[Upload]:
+        """The records that were added last, the last first."""
+
     async def in_state(self, state: str) -> Sequence[Upload]:
         """All records in a state."""
 
@@ -120,6 +123,12 @@ class Ledger(Protocol):
 
     async def outdated(self, now: float, *, limit: int) -> Sequence[Resumable]:
         """Resumable uploads whose `expires_at` is past, in whatever state, the longest first."""
+
+    async def counts(self) -> Mapping[str, int]:
+        """How many resumable uploads there are in each state, complete ones aside: these may be ever so many."""
+
+    async def check(self) -> None:
+        """Whether records could be kept now; nothing is changed. Raises what is in the way."""
 
     async def drop(self, resumable: Resumable) -> None:
         """Remove a resumable upload, if it is there and still has this version."""

@@ -120,6 +120,9 @@ class SqliteLedger(Accounting):
     async def get(self, upload_id: str) -> Upload | None:
         return next(iter(await self._select("id = ?", upload_id)), None)
 
+    async def latest(self, limit: int) -> Sequence[Upload]:
+        return await self._select("TRUE ORDER BY rowid DESC LIMIT ?", limit)
+
     async def in_state(self, state: str) -> Sequence[Upload]:
         return await self._select("state = ?", state)
 
@@ -167,6 +170,13 @@ class SqliteLedger(Accounting):
 
     async def outdated(self, now: float, *, limit: int) -> Sequence[Resumable]:
         return await self._resumables("expires_at < ? ORDER BY expires_at LIMIT ?", now, limit)
+
+    async def counts(self) -> Mapping[str, int]:
+        found: Mapping[str, int] = await self._lane.submit((resumables.counts, False))
+        return found
+
+    async def check(self) -> None:
+        await self._lane.submit((lambda _: None, True))  # the transaction around it is what may fail
 
     async def drop(self, resumable: Resumable) -> None:
         def job(database: sqlite3.Connection) -> None:

@@ -18,7 +18,7 @@ from h2gate.server.exchange import scope_of
 from h2gate.server.stream import Stream, list_bytes
 from h2gate.wire.credit import Account
 from h2gate.wire.engine import Data, Engine, ErrorCode, Event, GoAway, Header, Headers, Pong, Reset, Trailers
-from h2gate.wire.frame_limits import CONNECTION_ERROR
+from h2gate.wire.frame_limits import CONNECTION_ERROR, setting_of
 
 if TYPE_CHECKING:
     from h2gate.server.fairness import Share
@@ -50,6 +50,7 @@ class Connection(asyncio.BufferedProtocol):
         self.engine = engine
         self.loop = worker.loop
         self.settings = worker.settings
+        self.traffic = worker.metrics.traffic
         self.account: Account = visit.caller
         self._address = visit.caller.address
         self.streams: dict[int, Stream] = {}
@@ -170,7 +171,7 @@ class Connection(asyncio.BufferedProtocol):
     def _end_if_exceeded(self) -> None:
         """Once: the transport is closing then. Before it is flushed, since that closes it as well."""
         if self.engine.exceeded is not None and not self._transport.is_closing():
-            self.limited(self.engine.exceeded, "too much of it; the connection is ended")
+            self.limited(setting_of(self.engine.exceeded), "too much of it; the connection is ended")
             if self.engine.exceeded != CONNECTION_ERROR:
                 self._worker.callers.offended(self._address)
             self._flush()

@@ -28,7 +28,7 @@ _FEW_DESCRIPTORS = 4096
 
 def run(settings: Settings, make_app: MakeApp) -> int:
     """Serve until SIGTERM or SIGINT; the exit code. Raises `ConfigError` for what cannot be used."""
-    logs.configure()
+    logs.configure(settings.log_format)
     _take_all_descriptors()
     with reload_held_back(), contextlib.ExitStack() as stack:
         sockets = bind_all(settings)

@@ -102,7 +102,7 @@ def _worker_process(
     lock: Inherited,
     pipe: Pipe,
 ) -> None:
-    logs.configure()
+    logs.configure(settings.log_format)
     run_worker(settings, make_app, sockets, certificates, lambda: pipe.send("ready"), parent=pipe)
 
 

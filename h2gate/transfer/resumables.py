@@ -82,6 +82,10 @@ class Resumables:
         elif word == CHANGED:
             self._register.notify(upload_id)
 
+    def listen(self, listener: Callable[[Resumable], None]) -> None:
+        """See `Register.listen`."""
+        self._register.listen(listener)
+
     async def create(self, plan: Plan) -> Resumable:
         """Begin an upload: durable when this returns, with no bytes yet. Raises `TooLarge`, `PreconditionFailed`, and
         what `Storage.look_ahead` raises."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 
 from h2gate.auth.tenants import Tenant
 from h2gate.errors import Conflict, GateError, NotFound, PreconditionFailed
@@ -26,7 +27,15 @@ _LOOKS = 50
 
 
 class Retention:
-    def __init__(self, folders: Folders, uploads: Uploads, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        folders: Folders,
+        uploads: Uploads,
+        ledger: Ledger,
+        removed: Callable[[Upload], None] | None = None,
+    ) -> None:
+        """`removed` hears of each file."""
+        self._removed = removed
         self._folders = folders
         self._uploads = uploads
         self._ledger = ledger
@@ -66,4 +75,6 @@ class Retention:
             log.warning("/%s is to be removed: %s", record.path, error)
             return False
         log.info("/%s was kept for as long as its tenant keeps files, and is removed", record.path)
+        if self._removed is not None:
+            self._removed(record)
         return True

@@ -11,16 +11,16 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-# Floors from the lowest up. The command line is one room: __main__ calls cli, which calls demo and granting;
+# Floors from the lowest up. The command line is one room: __main__ calls cli, which calls demo, auditing and granting;
 # options are what its commands share.
 FLOORS: tuple[dict[str, str], ...] = (
     {"errors": "errors"},
-    {name: name for name in ("budget", "config", "fields", "lane", "logs", "metrics", "tables", "upload")},
-    {name: name for name in ("wire", "storage", "ledger", "codec", "auth", "events")},
+    {name: name for name in ("budget", "config", "fields", "lane", "logs", "metrics", "tables", "traces", "upload")},
+    {name: name for name in ("wire", "storage", "ledger", "codec", "auth", "audit", "events")},
     {"transfer": "transfer"},
     {"gateway": "gateway"},
     {name: name for name in ("server", "front", "client")},
-    dict.fromkeys(("cli", "options", "granting", "demo", "__main__"), "command line"),
+    dict.fromkeys(("cli", "options", "auditing", "granting", "demo", "__main__"), "command line"),
 )
 ROOMS = {name: room for floor in FLOORS for name, room in floor.items()}
 LEVELS = {room: level for level, floor in enumerate(FLOORS) for room in floor.values()}

@@ -197,6 +197,7 @@ async def _scenario(serve: Serve, policy: Any, folder: Path) -> None:
         code, said = await shell.run("put", "--limit-rate", "1M", "large", served.url)
         assert code == 0, said
         assert served.path("large").read_bytes() == content
+        assert "goes on large at" in said  # its token ended under way
         assert issuer.granted("refresh_token") >= 1
         # what was written may not be replaced: the token's scope says create, not modify
         (folder / "large").write_bytes(b"other")
