@@ -23,9 +23,10 @@ from h2gate.metrics import Metrics
 from h2gate.storage.base import Storage
 from h2gate.storage.disk import DiskStorage
 from h2gate.transfer.decoding import Decoding
+from h2gate.transfer.folders import Folders
 from h2gate.transfer.listing import Listings
 from h2gate.transfer.presence import Presence
-from h2gate.transfer.quotas import Folders, Quotas
+from h2gate.transfer.quotas import Quotas
 from h2gate.transfer.readiness import Question, Readiness
 from h2gate.transfer.resumables import Resumables
 from h2gate.transfer.retention import Retention

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -27,8 +27,8 @@ from h2gate.errors import (
 )
 from h2gate.lane import Lane
 from h2gate.ledger import accounts, resumables
+from h2gate.ledger.accounting import Accounting, Job
 from h2gate.ledger.accounts import AccountOf
-from h2gate.ledger.base import Claim, Usage
 from h2gate.upload import Identity, Resumable, Upload
 
 log = logging.getLogger("h2gate.ledger")
@@ -53,19 +53,16 @@ CREATE INDEX IF NOT EXISTS uploads_by_folder ON uploads (folder);
 CREATE INDEX IF NOT EXISTS uploads_unfinished ON uploads (state) WHERE state != 'complete';
 """
 
-_Job = Callable[[sqlite3.Connection], Any]
 
-
-class SqliteLedger:
+class SqliteLedger(Accounting):
     """See `ledger.base.Ledger`."""
 
     def __init__(self, file: Path, *, durable: bool = True, account_of: AccountOf | None = None) -> None:
         """`account_of`: whether, and in which accounts, records are counted."""
         self._database = _open(file, durable=durable)
-        self._account_of = account_of
-        self._lane: Lane[tuple[_Job, bool], Any] = Lane("h2gate-ledger", self._work)
+        super().__init__(Lane("h2gate-ledger", self._work), account_of)
 
-    def _work(self, jobs: list[tuple[_Job, bool]]) -> list[Any]:
+    def _work(self, jobs: list[tuple[Job, bool]]) -> list[Any]:
         """One transaction for the batch. A job that raises `Conflict` changed nothing; the others stand. While nobody
         may write, those that read go on; what one job alone runs into is no other's trouble."""
         failure = self._begun() if any(writes for _, writes in jobs) else None
@@ -89,7 +86,7 @@ class SqliteLedger:
             return _translated(error)
         return None
 
-    def _done(self, jobs: list[tuple[_Job, bool]]) -> list[Any]:
+    def _done(self, jobs: list[tuple[Job, bool]]) -> list[Any]:
         database = self._database
         is_in_transaction = database.in_transaction
         results = []
@@ -184,43 +181,10 @@ class SqliteLedger:
     async def drop(self, resumable: Resumable) -> None:
         def job(database: sqlite3.Connection) -> None:
             resumables.drop(database, resumable)
-            if self._account_of is not None:
+            if self._account_of is not None and resumables.row(database, resumable.id) is None:
                 accounts.release(database, *_keys(resumable.id))
 
         await self._lane.submit((job, True))
-
-    async def claim(self, claim: Claim) -> int:
-        granted: int = await self._lane.submit((partial(accounts.claim, claim=claim), True))
-        return granted
-
-    async def settle(self, upload_id: str, n_bytes: int) -> None:
-        await self._lane.submit((partial(accounts.settle, upload_id=upload_id, n_bytes=n_bytes), True))
-
-    async def release(self, upload_id: str) -> None:
-        await self._lane.submit((lambda database: accounts.release(database, upload_id), True))
-
-    async def usage(self, account: str) -> Usage:
-        found: Usage = await self._lane.submit((partial(accounts.usage, name=account), False))
-        return found
-
-    async def open(self, account: str, issuer: str, expires_at: float) -> None:
-        values = (account, issuer, expires_at)
-        await self._lane.submit((lambda database: accounts.open_(database, *values), True))
-
-    async def shut(self, account: str, expires_at: float) -> None:
-        await self._lane.submit((partial(accounts.shut, name=account, expires_at=expires_at), True))
-
-    async def forget_accounts(self, before: float) -> None:
-        await self._lane.submit((partial(accounts.forget_accounts, before=before), True))
-
-    async def holders(self) -> Sequence[str]:
-        return await self._texts("SELECT DISTINCT holder FROM holds WHERE holder != ''")
-
-    async def abandon(self, holder: str, sizes: Mapping[str, int]) -> None:
-        await self._lane.submit((partial(accounts.abandon, holder=holder, sizes=sizes), True))
-
-    async def recount(self, sizes: Mapping[str, int]) -> None:
-        await self._lane.submit((partial(accounts.recount, account_of=self._account_of, sizes=sizes), True))
 
     async def folders(self, root: str) -> Sequence[str]:
         query = "SELECT DISTINCT folder FROM uploads WHERE folder = ? OR (folder >= ? AND folder < ?)"
@@ -237,13 +201,6 @@ class SqliteLedger:
     async def since(self, root: str, after: str, *, limit: int) -> Sequence[Upload]:
         start, stop = _below(root)
         return await self._select("path > ? AND path < ? ORDER BY path LIMIT ?", max(after, start), stop, limit)
-
-    async def _texts(self, query: str, *values: object) -> list[str]:
-        def job(database: sqlite3.Connection) -> list[str]:
-            return [text for (text,) in database.execute(query, values)]
-
-        found: list[str] = await self._lane.submit((job, False))
-        return found
 
     async def _resumables(self, where: str, *values: object) -> list[Resumable]:
         found: list[Resumable] = await self._lane.submit((partial(resumables.rows, where=where, values=values), False))
@@ -293,7 +250,7 @@ def _signed(identity: Identity) -> tuple[int, int, int]:
     return _wrapped(identity.inode), identity.size, _wrapped(identity.modified_ns)
 
 
-def _outcome(job: _Job, writes: bool, database: sqlite3.Connection) -> Any:
+def _outcome(job: Job, writes: bool, database: sqlite3.Connection) -> Any:
     try:
         return job(database)
     except _OF_ONE_JOB as error:

@@ -9,16 +9,26 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
-from h2gate.auth.base import Principal, Via
+from h2gate.auth.base import Principal
 from h2gate.auth.chain import ANYBODY
 from h2gate.auth.tenants import Tenant
 from h2gate.auth.ticket import Ticket
 from h2gate.errors import ConfigError, GateError, OverQuota, Refused, TooLarge
 from h2gate.ledger.base import Account, Claim, Ledger, Usage
 from h2gate.storage.base import Storage
+from h2gate.transfer.folders import (
+    Folders,
+    account_of_credential,
+    account_of_tenant,
+    has_account,
+    is_counted,
+    max_file_bytes,
+    roots,
+    ticket_account,
+)
 from h2gate.transfer.pace import Pace
 from h2gate.transfer.presence import Presence
 from h2gate.transfer.reconciling import reconcile
@@ -30,47 +40,6 @@ log = logging.getLogger("h2gate.transfer")
 _SCARCE_SECONDS = 30.0
 _KEPT_SECONDS = 2 * 86400.0
 """For so long after a ticket has expired it is known how much was stored with it: uploads may still end."""
-
-
-class Folders:
-    """Tenants by their folders."""
-
-    def __init__(self, tenants: Mapping[str, Tenant]) -> None:
-        self.set(tenants)
-
-    def set(self, tenants: Mapping[str, Tenant]) -> None:
-        """These hold from now on."""
-        self.all = tuple(tenants.values())
-        self._by_root = {each.root: each for each in self.all}
-        self._accounts = {each.name: account_of_tenant(each) for each in self.all}
-
-    def tenant_of(self, path: str) -> Tenant | None:
-        """Whose folder the path is, or lies in."""
-        if not self._by_root:
-            return None
-        if (found := self._by_root.get("")) is not None:
-            return found
-        stop = path.find("/")
-        while stop >= 0:
-            if (found := self._by_root.get(path[:stop])) is not None:
-                return found
-            stop = path.find("/", stop + 1)
-        return self._by_root.get(path)
-
-    def account_of(self, path: str) -> Account | None:
-        """For the ledger."""
-        tenant = self.tenant_of(path)
-        return self._accounts[tenant.name] if tenant is not None else None
-
-
-def account_of_tenant(tenant: Tenant) -> Account:
-    """The account of a tenant's folder."""
-    return Account(
-        name=f"/{tenant.root}",
-        max_bytes=tenant.max_bytes,
-        max_files=tenant.max_files,
-        max_uploads=tenant.max_uploads,
-    )
 
 
 class Quotas:
@@ -99,7 +68,7 @@ class Quotas:
     def change(self, tenants: Mapping[str, Tenant], *, counts: bool) -> None:
         """Other limits hold from now on. Raises `ConfigError` for other tenants or folders: what is in these is counted
         at the start."""
-        if counts != (self._presence is not None) or _roots(tenants.values()) != _roots(self.folders.all):
+        if counts != (self._presence is not None) or roots(tenants.values()) != roots(self.folders.all):
             raise ConfigError("tenants, their folders and [tickets] come and go with a restart only")
         self.folders.set(tenants)
         self._set_paces()
@@ -110,20 +79,20 @@ class Quotas:
         """Count a body that becomes the file at `path` with the record `key`. Not `alone`: it is no upload of its own
         among those at once."""
         tenant = self.folders.tenant_of(path)
-        if tenant is None and not _has_account(by):
+        if tenant is None and not has_account(by):
             return Untaken(body)
         accounts = self._accounts(tenant, by)
-        counts = alone and _is_counted(tenant)
-        eager = counts or is_awaited or _has_account(by) or self._is_scarce(accounts)
+        counts = alone and is_counted(tenant)
+        eager = counts or is_awaited or has_account(by) or self._is_scarce(accounts)
         claim = Claim(id=key, accounts=accounts, n_bytes=0, holder=self._holder, counts=counts)
         return self._taking(body, claim, tenant, by, eager=eager)
 
     def extending(self, key: str, path: str, size: int, body: Body, by: Principal) -> Untaken | Taking:
         """Count a body that comes behind the file at `path`, which has `size` bytes and the record `key`."""
         tenant = self.folders.tenant_of(path)
-        if tenant is None and not _has_account(by):
+        if tenant is None and not has_account(by):
             return Untaken(body)
-        accounts, counts = self._accounts(tenant, by), _is_counted(tenant)
+        accounts, counts = self._accounts(tenant, by), is_counted(tenant)
         claim = Claim(id=key, accounts=accounts, n_bytes=0, n_files=0, holder=self._holder, counts=counts)
         return self._taking(body, claim, tenant, by, eager=True, before=size)
 
@@ -132,7 +101,7 @@ class Quotas:
     ) -> Untaken | Taking:
         """Count a body that goes on with a resumable upload of `size()` bytes; the whole is to have `length`."""
         tenant = self._tenant_of(record.path, by)
-        if tenant is None and not _has_account(by):
+        if tenant is None and not has_account(by):
             return Untaken(body)
         claim = Claim(
             id=record.id,
@@ -141,7 +110,7 @@ class Quotas:
             ahead_bytes=length or 0,
             n_files=0 if record.is_part else 1,
             holder=self._holder,
-            counts=_is_counted(tenant),
+            counts=is_counted(tenant),
         )
         limited = None if record.is_coded else tenant
         return self._taking(body, claim, limited, by, eager=True, size=size)
@@ -161,7 +130,7 @@ class Quotas:
         before: int = 0,
         size: Callable[[], int] | None = None,
     ) -> Taking:
-        max_bytes = _max_file_bytes(tenant, by)
+        max_bytes = max_file_bytes(tenant, by)
         return Taking(
             body,
             claim,
@@ -180,7 +149,7 @@ class Quotas:
 
     def _accounts(self, tenant: Tenant | None, by: Principal) -> tuple[Account, ...]:
         found = [account_of_tenant(tenant)] if tenant is not None else []
-        return (*found, account_of_credential(by)) if _has_account(by) else tuple(found)
+        return (*found, account_of_credential(by)) if has_account(by) else tuple(found)
 
     async def _claim(self, claim: Claim) -> int:
         try:
@@ -200,15 +169,24 @@ class Quotas:
         """Before a resumable upload of so many bytes is begun: one more file, and the bytes must be free now. They are
         held when they are sent. Raises as `Taking` does."""
         tenant = self._tenant_of(record.path, by)
-        if tenant is None and not _has_account(by):
+        if tenant is None and not has_account(by):
             return
-        if _has_account(by) and (record.is_part or record.parts or record.is_coded):
+        if has_account(by) and (record.is_part or record.parts or record.is_coded):
             raise Refused("with a ticket, an upload is one file, sent as it is")
-        max_bytes = _max_file_bytes(None if record.is_coded else tenant, by)
+        max_bytes = max_file_bytes(None if record.is_coded else tenant, by)
         if n_bytes is not None and max_bytes is not None and n_bytes > max_bytes:
             raise TooLarge(f"a file may have {max_bytes} bytes here", max_bytes=max_bytes)
         accounts, n_files = self._accounts(tenant, by), 0 if record.is_part else 1
-        await self._claim(Claim(id=record.id, accounts=accounts, n_bytes=0, ahead_bytes=n_bytes or 0, n_files=n_files))
+        await self._claim(
+            Claim(
+                id=record.id,
+                accounts=accounts,
+                n_bytes=0,
+                ahead_bytes=n_bytes or 0,
+                n_files=n_files,
+                holder=self._holder,
+            )
+        )
 
     async def hold(self, record: Resumable, n_bytes: int) -> None:
         """A concatenation is to have so many bytes. Raises `OverQuota`."""
@@ -220,7 +198,7 @@ class Quotas:
     async def at_once(self, path: str) -> AsyncIterator[None]:
         """One upload of many files, in a folder. Raises `TooManyUploads`."""
         tenant = self.folders.tenant_of(path)
-        if tenant is None or not _is_counted(tenant):
+        if tenant is None or not is_counted(tenant):
             yield
             return
         key, accounts = secrets.token_hex(12), (account_of_tenant(tenant),)
@@ -252,6 +230,8 @@ class Quotas:
             await self._say(upload_id, n_bytes)
         if self._presence is None:
             return
+        now = time.monotonic()
+        self._scarce_until = {name: until for name, until in self._scarce_until.items() if until > now}
         gone = [each for each in await self._ledger.holders() if self._presence.has_ended(each)]
         if gone:
             sizes = await self._storage.partials()
@@ -305,33 +285,3 @@ class Quotas:
         """Leave."""
         if self._presence is not None:
             self._presence.close()
-
-
-def _roots(tenants: Iterable[Tenant]) -> set[tuple[str, str]]:
-    return {(each.name, each.root) for each in tenants}
-
-
-def _max_file_bytes(tenant: Tenant | None, by: Principal) -> int | None:
-    limits = [by.max_file_bytes, tenant.max_file_bytes if tenant is not None else None]
-    return min((each for each in limits if each is not None), default=None)
-
-
-def _is_counted(tenant: Tenant | None) -> bool:
-    return tenant is not None and tenant.max_uploads is not None
-
-
-def _has_account(by: Principal) -> bool:
-    """Whether what is stored with this credential is counted."""
-    return by.via is Via.TICKET or by.max_bytes is not None or by.max_files is not None
-
-
-def ticket_account(ticket_id: str) -> str:
-    """The name of its account."""
-    return f"{Via.TICKET}:{ticket_id}"
-
-
-def account_of_credential(by: Principal) -> Account:
-    """The account of a ticket."""
-    return Account(
-        name=f"{by.via}:{by.credential}", max_bytes=by.max_bytes, max_files=by.max_files, expires_at=by.expires_at
-    )

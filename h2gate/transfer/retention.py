@@ -15,7 +15,7 @@ from h2gate.errors import Conflict, GateError, NotFound, PreconditionFailed
 from h2gate.ledger.base import Ledger
 from h2gate.transfer.expiring import Steady
 from h2gate.transfer.file import File
-from h2gate.transfer.quotas import Folders
+from h2gate.transfer.folders import Folders
 from h2gate.transfer.uploads import Uploads
 from h2gate.upload import Upload
 

@@ -171,7 +171,7 @@ async def test_ticket_is_charged_once_and_gets_nothing_back_for_what_is_removed_
         await ledger.add(upload("1", 10))
         await ledger.release("1")
         await ledger.forget("t/a", upload("1", 10).identity.inode, before=1.0)
-        assert await ledger.usage("ticket:1") == Usage(n_bytes=10, n_files=1)
+        assert await ledger.usage("ticket:1") == Usage(n_bytes=10, n_files=1, expires_at=10.0)
         assert await ledger.usage("/t") == Usage()
 
 
@@ -181,7 +181,7 @@ async def test_file_that_was_not_shown_does_not_use_up_its_ticket(tmp_path: Path
         await ledger.add(upload("1", 10))
         await ledger.remove("1")
         await ledger.release("1")
-        assert await ledger.usage("ticket:1") == Usage()
+        assert await ledger.usage("ticket:1") == Usage(expires_at=10.0)
         await ledger.claim(claim("2", 10, ROOM, TICKET))
 
 
@@ -194,7 +194,7 @@ async def test_ticket_that_was_revoked_meanwhile_stores_nothing(tmp_path: Path) 
         with pytest.raises(Forbidden, match="revoked"):
             await ledger.claim(claim("2", 10, TICKET))
         await ledger.release("1")
-        await ledger.forget_accounts(6.0)
+        await ledger.forget_accounts(11.0)
         assert not (await ledger.usage("ticket:1")).is_closed
 
 
@@ -232,7 +232,7 @@ async def test_recount_tells_what_records_and_unfinished_files_say(tmp_path: Pat
         await ledger.claim(claim("put", 15))
         await ledger.recount({"r": 20, "part": 3})
         assert await ledger.usage("/t") == Usage(n_bytes=30, n_files=1, held_bytes=23, held_files=1)
-        assert await ledger.usage("ticket:1") == Usage(held_bytes=20, held_files=1)
+        assert await ledger.usage("ticket:1") == Usage(held_bytes=20, held_files=1, expires_at=10.0)
     ledger = SqliteLedger(tmp_path / "ledger.sqlite")
     await ledger.recount({"r": 20})
     assert await ledger.usage("/t") == Usage(held_bytes=0)
@@ -248,3 +248,29 @@ async def test_records_below_a_folder_are_told_in_the_order_of_their_paths(tmp_p
         assert len(await ledger.since("", "", limit=9)) == 5
         assert sorted(await ledger.folders("t")) == ["t", "t/a"]
         assert sorted(await ledger.folders("")) == ["", "t", "t/a", "t2"]
+
+
+async def test_account_remembers_who_opened_it_and_is_forgotten_in_its_time(tmp_path: Path) -> None:
+    async with opened(tmp_path) as ledger:
+        await ledger.open("ticket:2", "key:a", 5.0)
+        await ledger.shut("ticket:2", 99.0)
+        assert await ledger.usage("ticket:2") == Usage(is_closed=True, issuer="key:a", expires_at=5.0)
+        await ledger.claim(claim("1", 1, TICKET))
+        await ledger.forget_accounts(11.0)
+        assert await ledger.usage("ticket:2") == Usage()
+        assert (await ledger.usage("ticket:1")).held_files == 1, "something is on its way"
+        await ledger.release("1")
+        await ledger.forget_accounts(11.0)
+        assert await ledger.usage("ticket:1") == Usage()
+
+
+async def test_upload_that_is_there_still_keeps_what_it_holds_when_an_old_record_of_it_is_dropped(
+    tmp_path: Path,
+) -> None:
+    async with opened(tmp_path) as ledger:
+        record = Resumable(id="r", path="t/a")
+        await ledger.begin(record)
+        await ledger.claim(claim("r", 10))
+        await ledger.keep(record)
+        await ledger.drop(record)
+        assert (await ledger.usage("/t")).held_bytes == 10
