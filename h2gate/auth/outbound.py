@@ -66,7 +66,7 @@ def parsed(text: str) -> httpx.URL | None:
         n = found.port  # may raise
     except (httpx.InvalidURL, ValueError):
         return None
-    plain = not (found.userinfo or found.fragment or text != text.strip() or n == 0)
+    plain = not (found.userinfo or found.fragment or text != text.strip()) and (n is None or 0 < n < 1 << 16)
     secure = found.scheme == "https" or (found.scheme == "http" and _is_here(found.host))
     return found if plain and secure and found.host else None
 
