@@ -59,7 +59,7 @@ async def _post(request: Request, gateway: Gateway, issuing: Issuing) -> None:
     ticket = replace(asked, folder=access.below_root(asked.folder))
     await gateway.quotas.issued(ticket)
     text = issuing.keys.sign(ticket)
-    request.did(Deed(event="issue", path=ticket.folder, detail=f"ticket:{ticket.id}"))
+    request.did(Deed(event="issue", path=asked.folder, detail=f"ticket:{ticket.id}"))
     answer = {**told(asked), "ticket": text, "url": url(asked.folder, text)}
     await request.answer_json(201, answer, [("location", f"/tickets/{ticket.id}")])
 
