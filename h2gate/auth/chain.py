@@ -6,8 +6,10 @@ a certificate is, counts only where no other came.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
@@ -19,6 +21,7 @@ from h2gate.errors import ExpiredCredential, Forbidden, GateError, Unauthenticat
 ANYBODY = Principal(name="", via=Via.NOBODY, rights=EVERYTHING)
 """Who asks where nobody is asked who they are."""
 _PLACED_KEPT = 1024
+_CLOSE_SECONDS = 10.0
 
 
 @runtime_checkable
@@ -59,15 +62,22 @@ class Chain:
         self._second_looks = [each for each in everybody if isinstance(each, SupportsSecondLook)]
         self._challenges = [each.challenge for each in everybody if isinstance(each, SupportsChallenge)]
         self._placed: dict[int, tuple[Principal, Principal]] = {}
+        self._n_asking = 0
+        self._quiet = asyncio.Event()
 
     async def recognise(self, evidence: Evidence) -> Principal:
         """Who it is, their rights relative to /files/. Raises `Unauthenticated` with its challenges, `Forbidden`,
         `Unrecognisable`."""
+        self._n_asking += 1
         try:
             return self._place(await self._ask(evidence))
         except Unauthenticated as error:
             self._challenge(error, evidence)
             raise
+        finally:
+            self._n_asking -= 1
+            if not self._n_asking:
+                self._quiet.set()
 
     async def _ask(self, evidence: Evidence) -> Principal:
         for each in self._authenticators:
@@ -82,6 +92,8 @@ class Chain:
 
     def _place(self, principal: Principal) -> Principal:
         """With rights below the root of their tenant. Made once for a principal that is recognised again and again."""
+        if not principal.name:  # which is everybody's, where nobody is asked
+            raise Unauthenticated("the credential does not say whose it is")
         if not principal.tenant:
             return principal
         kept = self._placed.get(id(principal))
@@ -126,7 +138,12 @@ class Chain:
         return [f"Bearer {', '.join(fields)}", *self._challenges]
 
     async def close(self) -> None:
-        """Close all of them."""
+        """Close all of them, when nobody is being recognised any more; that is waited for so long at most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                while self._n_asking:
+                    self._quiet.clear()
+                    await self._quiet.wait()
         for each in (*self._authenticators, *self._ambient):
             await each.close()
 

@@ -1,4 +1,4 @@
-"""Several ways to recognise somebody, side by side: the first that has a say decides, and nothing is made good by another."""
+"""Several ways to recognise somebody, side by side: the first that has a say decides, and no other makes it good."""
 
 from __future__ import annotations
 
@@ -141,6 +141,33 @@ def test_at_the_end_of_a_request_the_credential_is_looked_at_again(
         return
     with pytest.raises(error):
         look()
+
+
+def test_nobody_is_recognised_without_a_name() -> None:
+    assert told(Chain([Way(replace(ME, name=""))]), evidence())
+
+
+def test_who_is_being_recognised_is_so_before_it_is_closed() -> None:
+    class Slow(Way):
+        async def authenticate(self, evidence: Evidence) -> Principal | None:
+            asked.set()
+            await go.wait()
+            assert not self.closed
+            return ME
+
+    async def run() -> None:
+        chain = Chain([way])
+        asking = asyncio.create_task(chain.recognise(evidence()))
+        await asked.wait()
+        closing = asyncio.create_task(chain.close())
+        await asyncio.sleep(0)
+        go.set()
+        await closing
+        assert (await asking) is ME
+
+    way, asked, go = Slow(None), asyncio.Event(), asyncio.Event()
+    asyncio.run(run())
+    assert way.closed
 
 
 def test_closing_it_closes_all() -> None:

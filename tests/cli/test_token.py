@@ -1,4 +1,4 @@
-"""`h2gate token`: the key is told once, and what the gateway is to have does not tell it. With it, any address is served."""
+"""`h2gate token`: the key is told once, and what the gateway is to have does not tell it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_key_that_was_made_lets_its_holder_in_on_any_address(tmp_path: Path, s
     assert key.split("_", 2)[2] not in done.stdout
     (tmp_path / "auth.toml").write_text(done.stdout)
     process = spawn("--auth", str(tmp_path / "auth.toml"), listen="http://0.0.0.0:0")
-    url = process.url.replace("0.0.0.0", "127.0.0.1")
+    url = process.url.replace("0.0.0.0", "127.0.0.1")  # noqa: S104 - that others reach it is the point
     answer = httpx.put(f"{url}/files/in/a", content=b"x", headers={"authorization": f"Bearer {key}"})
     assert answer.status_code == 201
     assert httpx.put(f"{url}/files/in/b", content=b"x").status_code == 401

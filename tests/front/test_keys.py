@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -160,6 +161,14 @@ def test_a_refusal_comes_before_the_body_and_harms_no_neighbour(
     client.push(neighbour, bytes(2_000_000))
     assert client.answer(neighbour).status == 201
     assert not client.goaways
+
+
+def test_over_http1_a_body_that_waits_for_100_is_never_asked_for(served: Served, secrets: dict[str, str]) -> None:
+    for fields, status in (("", b"401"), (f"authorization: Bearer {secrets['reader']}\r\n", b"403")):
+        with socket.create_connection(("127.0.0.1", served.plain_port), timeout=20) as sock:
+            head = f"PUT /files/in/x HTTP/1.1\r\nhost: h\r\ncontent-length: 9\r\nexpect: 100-continue\r\n{fields}\r\n"
+            sock.sendall(head.encode())
+            assert sock.recv(65536).split()[1] == status
 
 
 def test_a_page_of_another_origin_writes_nothing_with_the_password_that_a_browser_knows(
