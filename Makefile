@@ -63,7 +63,7 @@ lock: .venv/made ## write the locks anew; ARGS=--upgrade takes newer versions
 	@sh requirements/lock.sh $(ARGS)
 
 clean: ## remove .venv, caches and what was built
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz dist tests/tus/node_modules
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz dist tests/tus/node_modules tests/oidc/node_modules
 	find h2gate loadtest tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The lock of the tests holds the one of the gateway, and the build backend: no package comes without a hash.

@@ -9,14 +9,15 @@ import dataclasses
 import json
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
 from click.shell_completion import get_completion_class
 
-from h2gate import config, options
-from h2gate.errors import ConfigError, GateError, NotFound
+from h2gate import auditing, config, granting, options
+from h2gate.errors import ConfigError, GateError, NotFound, Unauthenticated
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True}
 
@@ -38,6 +39,11 @@ def cli() -> None:
     Exit codes: 0 done · 1 some files failed · 2 usage · 4 not found · 5 may be retried · 7 refused ·
     130 interrupted.
     """
+
+
+cli.add_command(auditing.audit)
+cli.add_command(granting.ticket)
+cli.add_command(granting.usage)
 
 
 def main() -> None:
@@ -72,7 +78,9 @@ def exit_code(errors: Sequence[GateError], total: int) -> int:
 
 
 def _refused(error: GateError) -> bool:
-    """The gateway looked at the request and will not take it."""
+    """The gateway looked at the request and will not take it, or this end cannot say who it is."""
+    if isinstance(error, Unauthenticated):
+        return not error.retry
     return "seen" in error.members and 400 <= error.status < 500 and not error.retry
 
 
@@ -109,6 +117,12 @@ def _selection(given: dict[str, Any]) -> Any:
     type=click.Choice(["skip", "follow"]),
     default="skip",
     help="What becomes of symbolic links below a folder.",
+)
+@click.option(
+    "--receipts",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Keep what the gateway signs for each file that it stored, as DIR/PATH.receipt.",
 )
 @options.remote
 def put(paths: tuple[str, ...], url: str, compare: str, dry_run: bool, **given: Any) -> int:
@@ -212,6 +226,67 @@ def status(url: str | None, **given: Any) -> int:
     return 0
 
 
+# -- login, logout
+
+
+@cli.command()
+@click.argument("url")
+@click.option(
+    "--issuer", default="", show_default=False, metavar="URL", help="Where to log in, if not where the gateway says."
+)
+@click.option("--client-id", default="h2gate", metavar="ID", help="What the issuer knows this program as.")
+@click.option(
+    "--scope",
+    default="",
+    show_default=False,
+    metavar="SCOPE",
+    help="What to ask for.  [default: openid offline_access]",
+)
+@click.option(
+    "--resource",
+    default="",
+    show_default=False,
+    metavar="URI",
+    help="What the token is for, where the issuer wants it said (RFC 8707).",
+)
+@options.trusting
+def login(**given: Any) -> int:
+    """Log in to the gateway of URL: shows a code to enter in a browser, here or elsewhere, and keeps what comes of it.
+
+    put, get, ls, rm and status use it then, refreshed as needed, unless they are told who you are in another way.
+
+    \b
+    h2gate login https://host:8443/
+    h2gate login --scope 'openid offline_access storage.create:/inbox' https://host:8443/
+    h2gate login --issuer https://id.example.org --client-id uploads https://host:8443/
+    """
+    from h2gate.client.commands import log_in  # noqa: PLC0415
+    from h2gate.client.login import Wanted  # noqa: PLC0415
+
+    done = log_in(Wanted(**given))
+    click.echo(f"logged in to {done.origin}, at {done.endpoints.issuer}", err=True)
+    return 0
+
+
+@cli.command()
+@click.argument("url")
+@options.trusting
+def logout(url: str, **given: Any) -> int:
+    """Forget what was logged in to the gateway of URL, and tell the issuer.
+
+    \b
+    h2gate logout https://host:8443/
+    """
+    from h2gate.client.commands import log_out  # noqa: PLC0415
+
+    done, failure = log_out(url, **given)
+    if failure is not None:
+        click.echo(f"h2gate: forgotten here, but not at the issuer: {failure}", err=True)
+        return exit_code([failure], 1)
+    click.echo("logged out" if done is not None else "there was no login", err=True)
+    return 0
+
+
 @cli.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> int:
@@ -258,6 +333,29 @@ def certs(folder: Path) -> int:
     made = ensure(folder)
     for name in ("ca", "cert", "key"):
         click.echo(f"{name:5} {getattr(made, name)}")
+    return 0
+
+
+@cli.command()
+@click.argument("name")
+@click.option("--rights", required=True, help="As storage.create:/in storage.read:/; relative to the tenant's folder.")
+@click.option("--tenant", help="As in [tenants.NAME].")
+@click.option("--expires", type=click.DateTime(), metavar="DATE", help="The last moment, UTC, as 2030-01-31.")
+def token(name: str, rights: str, tenant: str | None, expires: datetime | None) -> int:
+    """Make a key, and print it once: the gateway is to have what follows, which does not tell it.
+
+    The key goes to standard error, the lines for the file of --auth to standard output.
+
+    \b
+    h2gate token scanner-7 --rights storage.create:/in >> auth.toml
+    """
+    from h2gate.auth import keys  # noqa: PLC0415
+
+    if not keys.is_id(name):
+        raise click.BadParameter("letters, digits and hyphens, 64 at most", param_hint="NAME")
+    secret, lines = keys.written(name, rights, tenant, expires)
+    click.echo(f"the key, which is not shown again: {secret}", err=True)
+    click.echo(lines, nl=False)
     return 0
 
 

@@ -42,6 +42,17 @@ class Settings:
     workers: int = _setting(1, "processes, each with its own socket on the same port (SO_REUSEPORT)")
     anonymous: bool = _setting(False, "let anybody who reaches a non-loopback address read and write")
 
+    log_format: str = _setting("text", "of the log, on standard error: text, or json (an object a line)")
+    access_log: bool = _setting(False, "log a line for each request")
+    traces: bool = _setting(
+        False, "send OpenTelemetry traces to where the OTEL_ variables of the environment say; needs h2gate[otel]"
+    )
+
+    auth: Path | None = _setting(None, "TOML file that says who may what; without it nobody is asked who they are")
+    expired_seconds: float = _setting(
+        86400.0, "for how long after its credential has expired a request that runs may still end well"
+    )
+
     cors_origins: tuple[str, ...] = _setting(
         (), "origin whose web pages may use the gateway, as https://example.com; repeatable; * is any"
     )
@@ -215,8 +226,12 @@ def _convert(name: str, value: Any, place: str) -> Any:
 def _check(settings: Settings) -> None:
     if (settings.cert is None) != (settings.key is None):
         raise ConfigError("--cert and --key go together")
+    if settings.anonymous and settings.auth is not None:
+        raise ConfigError("--anonymous lets anybody in, and --auth does not: only one of them")
     if settings.engine not in ("nghttp2", "reference"):
         raise ConfigError("--engine is nghttp2 or reference")
+    if settings.log_format not in ("text", "json"):
+        raise ConfigError("--log-format is text or json")
     if settings.workers < 1:
         raise ConfigError("--workers must be at least 1")
     if not 65535 <= settings.stream_window <= settings.max_stream_window < 2**31:

@@ -110,6 +110,12 @@ class BadScope(BadRequest):
     code, title = "bad_scope", "Not a right"
 
 
+class BadTicket(BadRequest):
+    """What a ticket is to allow cannot be understood."""
+
+    code, title = "bad_ticket", "Not a ticket that can be made"
+
+
 class Unauthenticated(GateError):
     """Nobody, or a credential that is not good. The answer has `WWW-Authenticate` (RFC 9110 section 11.6.1)."""
 
@@ -134,6 +140,10 @@ class Forbidden(Refused):
 
 class NotFound(GateError):
     status, code, title = 404, "not_found", "Not found"
+
+
+class Hidden(NotFound):
+    """It is there, or may be, and who asks is not told."""
 
 
 class MethodNotAllowed(GateError):
@@ -211,6 +221,13 @@ class LedgerFailed(GateError):
     retry_after_seconds = 5
 
 
+class AuditFailed(GateError):
+    """What was done, or was to be done, cannot be written down, so it is not acknowledged."""
+
+    status, code, title, retry = 503, "audit_failed", "The audit log failed", True
+    retry_after_seconds = 5
+
+
 class Unrecognisable(GateError):
     """Who it is cannot be found out now: whoever is to be asked is slow, down or makes no sense. Nothing is allowed."""
 
@@ -247,6 +264,13 @@ class OverQuota(GateError):
     """More than the tenant, or this credential, may have. `left` tells how many bytes or files there are left."""
 
     status, code, title = 507, "over_quota", "The quota is used up"
+
+
+class TooManyUploads(GateError):
+    """As many uploads as the tenant may have at once are running."""
+
+    status, code, title, retry = 429, "too_many_uploads", "Too many uploads at once; try again", True
+    retry_after_seconds = 2
 
 
 TROUBLE = (StorageFailed, LedgerFailed, StorageFull, Exhausted)

@@ -13,21 +13,16 @@ import click
 from h2gate import config
 from h2gate.errors import ConfigError
 
+_FILE = click.Path(path_type=Path)
 
-def remote(command: Callable[..., int]) -> Callable[..., int]:
+
+def trusting(command: Callable[..., int]) -> Callable[..., int]:
+    """Whom to believe that they are who they say."""
     found = [
-        click.option("--ca", type=click.Path(path_type=Path), multiple=True, metavar="FILE",
+        click.option("--ca", type=_FILE, multiple=True, metavar="FILE",
                      help="Authorities to trust beside the system's (PEM). Without it, certs/ca.pem if it is there."),
         click.option("--insecure", is_flag=True, help="Believe any certificate. For tests only."),
         click.option("--http", type=click.Choice(["auto", "1.1", "2"]), default="auto", help="HTTP version."),
-        click.option("--streams", type=click.IntRange(1, 1024), default=32, metavar="N",
-                     help="Files at once (files up to 64 KiB: three times as many)."),
-        click.option("--connections", type=click.IntRange(1, 64), default=1, metavar="N", help="Connections."),
-        click.option("--retries", type=click.IntRange(0), default=8, metavar="N",
-                     help="Tries in a row that do not get on, before a file is given up."),
-        click.option("--digest/--no-digest", default=True, help="Send SHA-256 behind large files (as a trailer)."),
-        click.option("--json", "as_json", is_flag=True, help="One JSON object a line for each file, then a summary."),
-        click.option("-q", "--quiet", is_flag=True, help="Say nothing but failures."),
     ]  # fmt: skip
     for option in reversed(found):
         command = option(command)
@@ -41,6 +36,27 @@ def remote(command: Callable[..., int]) -> Callable[..., int]:
         return command(*args, **kwargs)
 
     return checked
+
+
+def remote(command: Callable[..., int]) -> Callable[..., int]:
+    """What every command asks that talks to a gateway."""
+    found = [
+        click.option("--token-file", type=_FILE, metavar="FILE", help="Who you are: the file of a bearer token."),
+        click.option("--token-command", metavar="CMD", help="Who you are: a command that prints a bearer token."),
+        click.option("--client-cert", type=_FILE, metavar="FILE", help="Who you are: a certificate (PEM)."),
+        click.option("--client-key", type=_FILE, metavar="FILE", help="Its key, if that is in a file of its own."),
+        click.option("--streams", type=click.IntRange(1, 1024), default=32, metavar="N",
+                     help="Files at once (files up to 64 KiB: three times as many)."),
+        click.option("--connections", type=click.IntRange(1, 64), default=1, metavar="N", help="Connections."),
+        click.option("--retries", type=click.IntRange(0), default=8, metavar="N",
+                     help="Tries in a row that do not get on, before a file is given up."),
+        click.option("--digest/--no-digest", default=True, help="Send SHA-256 behind large files (as a trailer)."),
+        click.option("--json", "as_json", is_flag=True, help="One JSON object a line for each file, then a summary."),
+        click.option("-q", "--quiet", is_flag=True, help="Say nothing but failures."),
+    ]  # fmt: skip
+    for option in reversed(found):
+        command = option(command)
+    return trusting(command)
 
 
 def _rate(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:

@@ -142,6 +142,11 @@ class Resumable:
     version: int = 0
 
     @property
+    def is_coded(self) -> bool:
+        """Its bytes are a coded form of the file."""
+        return "content-encoding" in self.fields
+
+    @property
     def is_part(self) -> bool:
         """tus: `Upload-Concat: partial`."""
         return not self.path

@@ -15,5 +15,5 @@ compile() {
 }
 
 compile --group build --output-file requirements/run.txt "$@" pyproject.toml
-compile --group build --group dev --constraints requirements/run.txt --output-file requirements/dev.txt "$@" pyproject.toml
+compile --group build --group dev --extra otel --constraints requirements/run.txt --output-file requirements/dev.txt "$@" pyproject.toml
 compile --group fuzz --output-file requirements/fuzz.txt "$@"

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 from h2gate.errors import BadPath, BadScope
+from h2gate.tables import Table
 from h2gate.upload import checked_path
 
 _PREFIX = "storage."
@@ -47,7 +48,7 @@ class Right:
         return action in _ALLOWS[self.action] and segments[: len(self.segments)] == self.segments
 
     def __str__(self) -> str:
-        return f"{_PREFIX}{self.action}:/{'/'.join(self.segments)}"
+        return f"{_PREFIX}{self.action}:/{'/'.join(quote(each, safe='') for each in self.segments)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,17 @@ class Rights:
         """Whether `action` on `path` (as in `upload.Upload.path`: no leading slash, "" is the root) is covered."""
         segments = _segments(path)
         return any(right.allows(action, segments) for right in self.all)
+
+    def which(self, action: Action, path: str) -> str:
+        """The right that covers `action` on `path`, in words; "" where none does."""
+        segments = _segments(path)
+        return next((str(right) for right in self.all if right.allows(action, segments)), "")
+
+    def reach(self, action: Action, path: str) -> bool:
+        """Whether `action` is covered at `path`, or somewhere below it."""
+        segments = _segments(path)
+        n = len(segments)
+        return any(action in _ALLOWS[r.action] and r.segments[:n] == segments[: len(r.segments)] for r in self.all)
 
     def touch(self, path: str) -> bool:
         """Whether there is any right at, above or below `path`: whoever has none is not told that it exists."""
@@ -92,6 +104,21 @@ def parse(scope: str | Iterable[str]) -> Rights:
     words = scope.split(" ") if isinstance(scope, str) else scope
     found = [_right(word) for word in words if word.startswith(_PREFIX)]
     return Rights(tuple(dict.fromkeys(each for each in found if each is not None)))
+
+
+def configured(table: Table, key: str = "rights") -> Rights:
+    """Those that an operator wrote down: a text, or a list of them. Raises `ConfigError`, also for words of others."""
+    with table.about(key):
+        return strict(" ".join(table.texts(key)))
+
+
+def strict(text: str) -> Rights:
+    """Like `parse`, where a word of others can only be a mistake. Raises `BadScope`."""
+    words = text.split()
+    for word in words:
+        if not word.startswith(_PREFIX):
+            raise BadScope(f"{word[:100]!r}: not a right")
+    return parse(words)
 
 
 def _right(word: str) -> Right | None:

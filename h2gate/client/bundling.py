@@ -22,7 +22,15 @@ from h2gate.client.listener import Item, Listener, Outcome
 from h2gate.client.local import in_thread, read_small
 from h2gate.codec import tar
 from h2gate.codec.encoding import ENCODERS, Encoder, shrinks
-from h2gate.errors import BodyCut, DigestMismatch, GateError, UnsupportedMediaType, from_code
+from h2gate.errors import (
+    BodyCut,
+    DigestMismatch,
+    Forbidden,
+    GateError,
+    Unauthenticated,
+    UnsupportedMediaType,
+    from_code,
+)
 from h2gate.fields import digests
 from h2gate.lane import Lane
 
@@ -48,29 +56,51 @@ class Bundler:
 
     async def put(self, items: Sequence[Item]) -> AsyncIterator[Outcome]:
         """An outcome for each file, as soon as it is known; those that were not answered have an error that may be
-        retried. Raises `UnsupportedMediaType` when the other end takes no bundles: nothing was sent then."""
-        bundle = _Bundle(items, self._reader, self._listener)
-        headers = {"content-type": "application/x-tar", "transfer-encoding": "chunked"}
-        error: GateError = BodyCut("the gateway did not answer for this file")
-        try:
-            if coding := await bundle.begin(await self._compression.coding(bundle.folder)):
-                headers["content-encoding"] = coding
-            request = self._asker.request("POST", bundle.folder, headers, stream=bundle)
-            response = await self._asker.stream(request)
+        retried. One that is refused because the credential was too old is sent once more. Raises
+        `UnsupportedMediaType` when the other end takes no bundles: nothing was sent then."""
+        for may_repeat in (True, False):
+            bundle = _Bundle(items, self._reader, self._listener)
+            error: GateError = BodyCut("the gateway did not answer for this file")
             try:
-                _check(response, await _if_not_lines(response))
-                async for line in _lines(response):
-                    for outcome in bundle.answered(line):
+                async with aclosing(self._sent(bundle)) as outcomes:
+                    async for outcome in outcomes:
                         yield outcome
-            finally:
-                await response.aclose()
-        except httpx.HTTPError as broken:
-            error = from_httpx(broken)
-        except UnsupportedMediaType:
-            raise
-        except GateError as refused:
-            error = refused
+            except httpx.HTTPError as broken:
+                error = from_httpx(broken)
+            except UnsupportedMediaType:
+                raise
+            except GateError as refused:
+                error = refused
+            renewed = isinstance(error, Unauthenticated) and error.retry and not bundle.is_answered
+            if not (may_repeat and renewed):
+                break
+            for item in items:
+                self._listener.resumed(item, 0)
         for outcome in bundle.left(error):
+            yield outcome
+
+    async def _sent(self, bundle: _Bundle) -> AsyncGenerator[Outcome, None]:
+        headers = {"content-type": "application/x-tar", "transfer-encoding": "chunked"}
+        if coding := await bundle.begin(await self._compression.coding(bundle.folder)):
+            headers["content-encoding"] = coding
+        request = self._asker.request("POST", bundle.folder, headers, stream=bundle)
+        response = await self._asker.stream(request)
+        unrecognised: list[Outcome] = []
+        try:
+            _check(response, await _if_not_lines(response))
+            async for line in _lines(response):
+                for outcome in bundle.answered(line):
+                    if isinstance(outcome.error, Unauthenticated):
+                        unrecognised.append(outcome)
+                    else:
+                        yield outcome
+        finally:
+            await response.aclose()
+        if unrecognised and await self._asker.renew(request):
+            for outcome in unrecognised:
+                assert outcome.error is not None
+                outcome.error.retry = True
+        for outcome in unrecognised:
             yield outcome
 
 
@@ -84,6 +114,8 @@ class _Bundle(httpx.AsyncByteStream):
         self._waiting = {unquote(item.url[len(self.folder) :], errors="surrogateescape"): item for item in items}
         self._digests: dict[str, bytes] = {}
         self._failed: list[Outcome] = []
+        self.is_answered = False
+        """For some of its files, at least."""
         self._reader = reader
         self._listener = listener
         self._began = time.monotonic()
@@ -134,6 +166,7 @@ class _Bundle(httpx.AsyncByteStream):
 
     def answered(self, line: dict[str, Any]) -> list[Outcome]:
         """What a line of the answer tells."""
+        self.is_answered = True
         item = self._waiting.pop(str(line.get("name", "")), None)
         if item is None:
             return []
@@ -141,13 +174,15 @@ class _Bundle(httpx.AsyncByteStream):
         if "code" in line:
             error = from_code(str(line["code"]), int(line["status"]), str(line.get("detail", "")))
             error.members["seen"] = line["status"]
+            error.retry = error.retry or isinstance(error, Forbidden)  # by itself: it may be there already
             return [Outcome(item, seconds=seconds, status=int(line["status"]), error=error)]
         digest = self._digests[str(line["name"])]
         if digests(line.get("repr_digest") or "", "repr_digest").get("sha-256", digest) != digest:
             wrong = DigestMismatch(f"{item.url}: what the gateway stored does not have the digest of what was sent")
             return [Outcome(item, seconds=seconds, error=wrong)]
         size = int(line.get("size", 0))
-        return [Outcome(item, size, seconds, digest.hex(), int(line["status"]))]
+        receipt = str(line.get("receipt", ""))
+        return [Outcome(item, size, seconds, digest.hex(), int(line["status"]), receipt=receipt)]
 
     def left(self, error: GateError) -> list[Outcome]:
         """Those that could not be read here, and those that no line came for."""

@@ -15,7 +15,7 @@ from types import TracebackType
 from rich.filesize import decimal
 
 from h2gate.client.listener import Item, Listener, Outcome
-from h2gate.errors import GateError
+from h2gate.errors import GateError, Unauthenticated
 
 FEW = 20
 """Up to so many files each gets a line of its own when there is no terminal."""
@@ -39,7 +39,9 @@ class Display(Listener, AbstractContextManager["Display"]):
         """Nothing is moved, so all that would be is told."""
         self._quiet = quiet
         self._planned = 0
-        self._failed = self._left = self._there = 0
+        self._failed = self._left = self._there = self._named = self._untold = 0
+        self._unrecognised: set[str] = set()
+        """What was said of that already."""
         self._dry: list[Item] = []
         """What would move, where nothing does."""
         self._start = time.monotonic()
@@ -90,8 +92,19 @@ class Display(Listener, AbstractContextManager["Display"]):
         self.n_bytes += outcome.n_bytes
         if outcome.error is not None:
             self._failed += 1
-            if self._failed <= NAMED:
-                self.say(f"failed  {outcome.item.name}: {outcome.error}")
+            self._say_failure(outcome.item, outcome.error)
+
+    def _say_failure(self, item: Item, error: GateError) -> None:
+        """Who is not recognised is told so once, however many files there are."""
+        if isinstance(error, Unauthenticated) and str(error) in self._unrecognised:
+            return
+        if self._named < NAMED:
+            self._named += 1
+            self.say(f"failed  {item.name}: {error}")
+        else:
+            self._untold += 1
+        if isinstance(error, Unauthenticated) and len(self._unrecognised) < NAMED:
+            self._unrecognised.add(str(error))
 
     def summary(self) -> str:
         done, failed = len(self.outcomes) - len(self.errors), len(self.errors)
@@ -104,8 +117,8 @@ class Display(Listener, AbstractContextManager["Display"]):
 
     def end(self) -> None:
         """The last lines; not called when the transfer was interrupted."""
-        if self._failed > NAMED:
-            self.say(f"failed  {self._failed - NAMED} more; --json names them all")
+        if self._untold:
+            self.say(f"failed  {self._untold} more; --json names them all")
         if not self._quiet and (self.outcomes or self._there or self.dry_run):
             self.say(self.summary())
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import httpx
 
-from h2gate.errors import ConnectFailed, GateError
+from h2gate.errors import ConnectFailed, GateError, Unauthenticated
 
 
 class Unreachable(ConnectFailed, httpx.ConnectError):
@@ -55,6 +55,18 @@ class FileChanged(LocalFile):
     """A file grew, shrank or was written to while it was being sent: what was sent is not a state it ever had."""
 
     code, title = "file_changed", "The file changed while it was sent"
+
+
+class NoToken(Unauthenticated):
+    """This end has nothing to say who it is, though it was told where to find it."""
+
+    code, title = "no_token", "There is no token"
+
+
+class LoginOver(NoToken):
+    """The issuer gives no more tokens for what was logged in."""
+
+    code, title = "login_over", "The login is over"
 
 
 def from_httpx(error: httpx.HTTPError) -> GateError:

@@ -32,6 +32,8 @@ class Outcome:
     kept: int = 0
     """Bytes that an earlier run had moved already."""
     error: GateError | None = None
+    receipt: str = ""
+    """What the gateway signed, if it was asked to."""
 
 
 class Listener:

@@ -6,10 +6,14 @@ its files go straight into the target. A URL without a path means `/files/`, whe
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes, urlsplit
+
+import httpx
 
 from h2gate.client.failures import LocalFile
 from h2gate.client.listener import Item
@@ -26,17 +30,37 @@ _KEPT = "!$&'()*+,;=:@~"
 
 def parse_url(text: str) -> str:
     """A checked URL, `/files/` filled in. Raises `ConfigError`."""
-    parts = urlsplit(text)
     try:
-        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 0) >= 0
-    except ValueError:
+        parts = urlsplit(text)
+        known = httpx.URL(f"{parts.scheme}://{parts.netloc}/")
+        whole = known.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 0) >= 0
+    except (ValueError, httpx.InvalidURL):
         whole = False
+    if "@" in re.split("[/?#]", text.partition("://")[2], maxsplit=1)[0]:
+        raise ConfigError("a URL with a user or password in it is not taken: it would be seen by others, and logged")
     if not whole:
         raise ConfigError(f"{text!r} is not a URL like https://HOST:PORT/files/NAME")
     if parts.query or parts.fragment:
         raise ConfigError(f"{text!r}: a query or fragment names no file; write ? as %3F and # as %23")
     path = parts.path if parts.path.strip("/") else "/files/"
     return f"{parts.scheme}://{parts.netloc}{quote(path, safe=_KEPT + '/%')}"
+
+
+def origin(url: str) -> str:
+    """Scheme, host and port (RFC 6454), the port only where it is not the scheme's own."""
+    parts = httpx.URL(url)
+    return str(httpx.URL(scheme=parts.scheme, host=parts.host, port=parts.port))
+
+
+def is_confidential(url: str) -> bool:
+    """Whether what goes there is seen by nobody on the way: TLS, or this machine."""
+    parts = httpx.URL(url)
+    if parts.scheme == "https":
+        return True
+    try:
+        return ipaddress.ip_address(parts.host).is_loopback
+    except ValueError:
+        return parts.host == "localhost"
 
 
 def resolve(base: str, target: str) -> str:
@@ -58,6 +82,14 @@ def is_folder(url: str) -> bool:
 def below(url: str, *names: str) -> str:
     """The URL of `a/b` below a folder's URL, every name percent-encoded."""
     return url.rstrip("/") + "/" + "/".join(quote(os.fsencode(name), safe=_KEPT) for name in names)
+
+
+def path_below_files(url: str) -> str:
+    """Of a folder or file of a gateway, decoded and without slashes at its ends. Raises `ConfigError`."""
+    path = urlsplit(url).path
+    if not path.startswith("/files/"):
+        raise ConfigError(f"{url}: not below /files/")
+    return os.fsdecode(unquote_to_bytes(path.removeprefix("/files/"))).strip("/")
 
 
 def last_name(url: str) -> str:

@@ -30,6 +30,7 @@ from h2gate.errors import (
     ConnectFailed,
     DigestMismatch,
     ExpandsTooMuch,
+    Forbidden,
     GateError,
     Gone,
     InconsistentLength,
@@ -224,6 +225,10 @@ class Sending:
             if step is not Step.APPEND or self._resuming.step is not step:
                 raise
             self._resuming.broke()
+        except Forbidden:
+            if (outcome := await self._there()) is None:
+                raise
+            return outcome
         except GateError as error:
             error.retry = _again(error)
             raise
@@ -317,11 +322,21 @@ class Sending:
         self._resuming.anew()
         return None
 
+    async def _there(self) -> Outcome | None:
+        """Who may create and not replace is refused what is there; that is no failure where it is this very file, of an
+        earlier run or of an answer that was lost."""
+        size = self.item.size
+        if size is None or not await self._asker.holds(self.item.url, size, self._source.file_digest):
+            return None
+        await self._cancel()
+        return Outcome(self.item, size, sha256=(await self._source.file_digest()).hex(), status=200)
+
     def _done(self, fields: httpx.Headers, status: int, digest: bytes) -> Outcome:
         stated = digests(fields.get("repr-digest", ""), "Repr-Digest").get("sha-256")
         if stated is not None and stated != digest:
             raise DigestMismatch(f"{self.item.url}: what the gateway stored does not have the digest of what was sent")
-        return Outcome(self.item, self._source.n_bytes, sha256=digest.hex(), status=status, kept=self._kept or 0)
+        kept, receipt = self._kept or 0, fields.get("upload-receipt", "")
+        return Outcome(self.item, self._source.n_bytes, sha256=digest.hex(), status=status, kept=kept, receipt=receipt)
 
     async def _cancel(self) -> None:
         """Nobody is going to go on with it; if that cannot be told it will expire."""

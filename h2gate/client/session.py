@@ -18,6 +18,7 @@ import httpx
 from h2gate.client import names
 from h2gate.client.asking import Asker, Entry
 from h2gate.client.bundling import Bundler
+from h2gate.client.claiming import Who, credential
 from h2gate.client.comparing import Compare, Comparison
 from h2gate.client.compressing import Compress, Compression
 from h2gate.client.crowd import Crowd, is_small
@@ -30,10 +31,11 @@ from h2gate.client.local import PIECE
 from h2gate.client.moving import Mover
 from h2gate.client.pacing import Pace
 from h2gate.client.progress import Progress, Tally, Watched
+from h2gate.client.receipts import WANTED, Receipts
 from h2gate.client.retrying import RETRIES, Patience
 from h2gate.client.selection import ALL, Selection
 from h2gate.client.streams import Reader, Streamed, reader_of
-from h2gate.client.transport import STREAM_WINDOW, HttpVersion, Transport, tls_context
+from h2gate.client.transport import STREAM_WINDOW, HttpVersion, Transport, trust
 from h2gate.errors import ConfigError
 
 LOOKING_SECONDS = 1.0
@@ -49,6 +51,10 @@ class Client:
     given up. `journal`: a folder that remembers what was begun, so that another `Client` goes on with it. `compress`:
     send files with a content coding where the gateway takes it and it makes them smaller; "auto" is the best one.
     `limit_rate`: bytes per second, over all requests together; fewer files are then in flight, so that each gets on.
+    `receipts`: a folder for what the gateway signs for each file that it stored.
+    `token`: who this is, for the origin of `url` alone, over TLS or on this machine: a bearer token, a function that
+    gives one (asynchronous or not; called again when the last one is too old), or a `httpx.Auth`. `cert` and `key`:
+    files of a client certificate.
 
     Raises `ConfigError` for what cannot be meant; the failures of single files come as `Outcome.error`.
     """
@@ -70,6 +76,10 @@ class Client:
         limit_rate: int | None = None,
         listener: Listener | None = None,
         headers: Mapping[str, str] | None = None,
+        token: Who | None = None,
+        cert: str | Path | None = None,
+        key: str | Path | None = None,
+        receipts: Path | None = None,
     ) -> None:
         if streams < 1 or connections < 1:
             raise ConfigError("streams and connections must be at least 1")
@@ -78,16 +88,16 @@ class Client:
         pace = Pace(limit_rate) if limit_rate is not None else None
         streams, window = pace.shares(streams) if pace is not None else (streams, STREAM_WINDOW)
         self.url = names.parse_url(url)
-        try:
-            verify = tls_context(ca_files=tuple(str(file) for file in ca), insecure=insecure)
-        except OSError as error:
-            raise ConfigError(f"{', '.join(map(str, ca))}: not a file of certificates ({error})") from error
+        who = credential(token, self.url, headers or {})
+        verify = trust(ca, cert, key, insecure=insecure)
         limits = httpx.Limits(max_connections=4 * streams, max_keepalive_connections=4 * streams)
         self.transport = Transport(
             verify=verify, http=http, connections=connections, limits=limits, stream_window=window
         )
-        self._listener = self._tally = Tally(listener or Listener())
-        self._asker = Asker(self.transport, headers or {}, pace)
+        heard = listener or Listener()
+        self._listener = self._tally = Receipts(heard, receipts) if receipts is not None else Tally(heard)
+        headers = {**(headers or {}), **(WANTED if receipts is not None else {})}
+        self._asker = Asker(self.transport, headers, pace, who, self.url)
         compression = Compression(compress, self._asker, self._listener)
         self._mover = Mover(
             self._asker,
@@ -239,6 +249,14 @@ class Client:
     async def uploads(self) -> list[dict[str, Any]]:
         """One's own resumable uploads, as `GET /uploads/` describes them. Raises `GateError`."""
         return await self._asker.uploads(self.url)
+
+    async def ticket(self, **claims: Any) -> dict[str, Any]:
+        """A ticket for the folder of this URL, with the claims of `POST /tickets/`. Raises `GateError`."""
+        return await self._asker.ticket(self.url, claims)
+
+    async def revoke(self, ticket_id: str) -> None:
+        """End a ticket. Raises `GateError`."""
+        await self._asker.revoke(self.url, ticket_id)
 
     async def rm(self, urls: str | Sequence[str], *, recursive: bool = False) -> list[Outcome]:
         """Delete files; with `recursive` also every file below URLs that end in "/"."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
@@ -17,6 +19,7 @@ import httpx
 from h2gate.client.exchange import Bounds, Exchange
 from h2gate.client.failures import Unprocessed
 from h2gate.client.origin import Link, Origin, SpeaksHttp1
+from h2gate.errors import ConfigError
 
 REPLAYS = 3
 """Times a request is sent at most while the gateway says that it has not looked at it."""
@@ -148,6 +151,26 @@ def tls_context(*, ca_files: tuple[str, ...] = (), insecure: bool = False) -> ss
     if insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def trust(
+    ca: Sequence[str | Path], cert: str | Path | None, key: str | Path | None, *, insecure: bool
+) -> ssl.SSLContext:
+    """See `tls_context`. Raises `ConfigError`."""
+    if key is not None and cert is None:
+        raise ConfigError("a key without its certificate")
+    try:
+        files = tuple(str(file) for file in ca)
+        context = tls_context(ca_files=files, insecure=insecure)
+    except OSError as error:
+        raise ConfigError(f"{', '.join(map(str, ca))}: not a file of certificates ({error})") from error
+    if cert is not None:
+        try:
+            # a password that is none: else a terminal would be asked for one
+            context.load_cert_chain(cert, key, password="")
+        except OSError as error:
+            raise ConfigError(f"{cert}: not a certificate with its key, without password ({error})") from error
     return context
 
 

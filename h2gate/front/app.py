@@ -15,23 +15,47 @@ from quart.asgi import ASGIHTTPConnection
 from werkzeug.exceptions import HTTPException
 
 from h2gate.errors import GateError, NotFound, from_code
-from h2gate.front import cors, files, health, problem, resources, tus
+from h2gate.front import cors, door, files, health, problem, protected, resources, tickets, tus
+from h2gate.front.deeds import Witness
 from h2gate.front.page import page
 from h2gate.front.request import Request
 from h2gate.gateway import Gateway
 
 Serve = Callable[[Request, Gateway], Awaitable[None]]
 
-_ROOMS: dict[bytes, Serve] = {b"files": files.serve, b"uploads": resources.serve, b"tus": tus.serve}
+
+_ROOMS: dict[bytes, Serve] = {
+    b"files": files.serve,
+    b"uploads": resources.serve,
+    b"tus": tus.serve,
+    b"tickets": tickets.serve,
+}
 """By the first segment of the path: what is served straight from ASGI."""
-_DESKS: dict[bytes, Serve] = {b"/healthz": health.healthz, b"/readyz": health.readyz, b"/metrics": health.scrape}
+_DESKS: dict[bytes, Serve] = {
+    b"/healthz": health.healthz,
+    b"/readyz": health.readyz,
+    b"/metrics": health.scrape,
+    protected.PATH: protected.serve,
+}
 """By the whole path."""
+_WAYS_IN: dict[Serve, Serve] = {
+    files.serve: door.to_files,
+    resources.serve: door.to_uploads,
+    tus.serve: door.to_tus,
+    tickets.serve: door.to_tickets,
+    health.scrape: door.to_metrics,
+    health.healthz: door.open_to_all,
+    health.readyz: door.open_to_all,
+    protected.serve: door.open_to_all,
+}
+"""Raise for who may not come in. What has none lets nobody in."""
 
 
 class Gate(Quart):
     """The application of one gateway."""
 
     gateway: Gateway
+    witness: Witness
 
 
 class GateConnection(ASGIHTTPConnection):
@@ -40,7 +64,11 @@ class GateConnection(ASGIHTTPConnection):
     async def __call__(self, receive: Any, send: Any) -> None:
         serve = _room(self.scope["raw_path"])
         if serve is not None:
-            await _answer(Request(self.scope, receive, send), serve, cast(Gate, self.app).gateway)
+            app = cast(Gate, self.app)
+            request = Request(self.scope, receive, send)
+            request.witness = app.witness
+            with app.witness.watching(request):
+                await _answer(request, serve, app.gateway)
             return
         self.scope = _plain(self.scope)
         quart_request = self._create_request_from_scope(send)
@@ -74,6 +102,8 @@ async def _answer(request: Request, serve: Serve, gateway: Gateway) -> None:
     """Whatever is raised becomes a problem document, unless an answer had begun."""
     cors.allow(request, frozenset(gateway.settings.cors_origins))
     try:
+        if serve is not _nowhere:
+            await _WAYS_IN[serve](request, gateway)
         await serve(request, gateway)
     except Exception as error:
         if request.answering:
@@ -86,6 +116,7 @@ def create_app(gateway: Gateway) -> Gate:
     app = Gate("h2gate", static_folder=None)
     app.asgi_http_class = GateConnection
     app.gateway = gateway
+    app.witness = Witness(gateway)
     app.config["RESPONSE_TIMEOUT"] = None
     app.add_url_rule("/", "front_page", _front_page)
     app.add_url_rule("/files", "files", lambda: redirect("/files/", 301))

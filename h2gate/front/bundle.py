@@ -14,6 +14,7 @@ from h2gate.budget import Budget
 from h2gate.codec.tar import Member
 from h2gate.errors import BadField, BadPath, Conflict, GateError, PeerGone, TooLarge
 from h2gate.front.archive import DIGEST_RECORD, Archive, MemberBody
+from h2gate.front.deeds import of_file
 from h2gate.front.lines import Lines
 from h2gate.front.request import Request, file_path, file_url
 from h2gate.gateway import Gateway
@@ -41,12 +42,13 @@ async def unpack(request: Request, gateway: Gateway) -> None:
     sent = Digested(request.body, request.headers, ("content-digest", "repr-digest"), threads)
     async with gateway.uploads.decoding.undone(sent, request.headers, is_file=False) as (undone, headers):
         body = Digested(undone, headers, ("repr-digest", "unencoded-digest"), threads)
-        await _unpack(request, gateway, folder, sent, body)
+        async with gateway.quotas.at_once(folder):
+            await _unpack(request, gateway, folder, sent, body)
 
 
 async def _unpack(request: Request, gateway: Gateway, folder: str, sent: Digested, body: Digested) -> None:
     async with Lines(request, gateway.budget) as lines:
-        bundle = Bundle(body, gateway, folder, lines)
+        bundle = Bundle(body, gateway, folder, lines, request)
         summary: dict[str, str] = {}
         try:
             await bundle.run()
@@ -87,13 +89,14 @@ class Room:
 class Bundle:
     """One archive on its way into a folder."""
 
-    def __init__(self, body: Body, gateway: Gateway, folder: str, lines: Lines) -> None:
+    def __init__(self, body: Body, gateway: Gateway, folder: str, lines: Lines, request: Request) -> None:
         self.counts = {"stored": 0, "failed": 0, "bytes": 0}
         self._archive = Archive(body)
         self._uploads = gateway.uploads
         self._max_members = gateway.settings.max_bundle_members
         self._folder = folder
         self._lines = lines
+        self._request = request
         self._seen: set[int] = set()
         """Of paths, their hashes: a million of them are to fit."""
         self._room = Room(gateway.budget)
@@ -159,15 +162,21 @@ class Bundle:
     async def _put(self, member: Member, path: str, expected: Mapping[str, bytes], body: Body) -> None:
         """An error of the member is told; one of the whole is met again when the archive is read on."""
         try:
-            stored = await self._uploads.put(path, body, fields={}, expected=expected, modified_ns=member.modified_ns)
+            grant, modified_ns = self._request.access.grant(path), member.modified_ns
+            file, replaced = await self._uploads.put(
+                path, body, fields={}, expected=expected, modified_ns=modified_ns, grant=grant, alone=False
+            )
+            status = 204 if replaced else 201
+            more = await self._request.stored(of_file("replace" if replaced else "create", file), status)
         except Exception as error:  # noqa: BLE001 - told, and logged where it was not foreseen
+            if isinstance(error, GateError):
+                await self._request.refused(error, path)
             self._failed(member, error)
             return
-        file, replaced = stored
         self.counts["stored"] += 1
         self.counts["bytes"] += file.size
-        line = {"name": member.name, "path": file_url(path), "status": 204 if replaced else 201, "size": file.size}
-        self._lines.tell({**line, "etag": file.etag, "repr_digest": file.repr_digest})
+        line = {"name": member.name, "path": file_url(path), "status": status, "size": file.size}
+        self._lines.tell({**line, "etag": file.etag, "repr_digest": file.repr_digest, **more})
 
     def _failed(self, member: Member, error: Exception) -> None:
         self.counts["failed"] += 1

@@ -19,7 +19,7 @@ _EXPOSED = (
     "Last-Modified, Link, Location, Preference-Applied, Repr-Digest, Retry-After, Tus-Checksum-Algorithm, "
     "Tus-Extension, Tus-Max-Size, Tus-Resumable, Tus-Version, Upload-Complete, Upload-Concat, Upload-Defer-Length, "
     "Upload-Draft-Interop-Version, Upload-Expires, Upload-Length, Upload-Limit, Upload-Metadata, Upload-Offset, "
-    "Want-Content-Digest, Want-Repr-Digest"
+    "Upload-Receipt, WWW-Authenticate, Want-Content-Digest, Want-Repr-Digest, X-Request-Id"
 )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from h2gate.codec.coding import ACCEPTED
 from h2gate.errors import MethodNotAllowed
-from h2gate.front import bundle, getting, plain, posting, resumable
+from h2gate.front import bundle, getting, plain, posting, resumable, tickets
 from h2gate.front.interop import limit_field
 from h2gate.front.request import Request
 from h2gate.gateway import Gateway
@@ -28,6 +28,8 @@ async def serve(request: Request, gateway: Gateway) -> None:
         await resumable.create(request, gateway)
     elif bundle.is_bundle(request):
         await bundle.unpack(request, gateway)
+    elif tickets.is_form(request):
+        await tickets.form(request, gateway)
     elif request.method in ("GET", "HEAD"):
         await getting.get(request, gateway)
     elif handler is not None:

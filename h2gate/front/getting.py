@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from functools import partial
 
 from werkzeug.datastructures import MIMEAccept
@@ -11,6 +12,7 @@ from werkzeug.http import parse_accept_header
 
 from h2gate.errors import BadPath, Conflict, NotFound, RangeNotSatisfiable
 from h2gate.fields import byte_range, check_conditions, moment
+from h2gate.front.deeds import of_file
 from h2gate.front.page import listing_page
 from h2gate.front.plain import facts
 from h2gate.front.request import Request, file_path, file_url
@@ -67,6 +69,8 @@ async def _send(request: Request, uploads: Uploads, file: File) -> None:
         if found is not None:
             status, (start, stop) = 206, found
             answer.append(("content-range", f"bytes {start}-{stop - 1}/{file.size}"))
+    if request.method == "GET":
+        request.did(replace(of_file("read", file), n_bytes=stop - start))
     await request.answer_stream(status, answer, stop - start, uploads.read(file, start, stop))
 
 

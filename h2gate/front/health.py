@@ -23,13 +23,15 @@ async def healthz(request: Request, gateway: Gateway) -> None:
 
 
 async def readyz(request: Request, gateway: Gateway) -> None:
-    """Whether it should be sent anybody."""
+    """Whether it should be sent anybody; if not, which part is in the way."""
     _check(request)
-    status, content = (503, b"draining\n") if gateway.draining else (200, b"ready\n")
-    await request.answer(status, content=content, media_type=_PLAIN)
+    faults = {"gateway": "draining"} if gateway.draining else await gateway.readiness.faults()
+    lines = [f"{name}: {fault}" for name, fault in faults.items()]
+    status, text = (503, lines) if faults else (200, ["ready"])
+    await request.answer(status, content="".join(f"{line}\n" for line in text).encode(), media_type=_PLAIN)
 
 
 async def scrape(request: Request, gateway: Gateway) -> None:
     """`metrics.Metrics.text`."""
     _check(request)
-    await request.answer(200, content=gateway.metrics.text(), media_type=metrics.MEDIA_TYPE)
+    await request.answer(200, content=await gateway.scrape(), media_type=metrics.MEDIA_TYPE)

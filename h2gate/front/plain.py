@@ -16,6 +16,7 @@ from h2gate.errors import (
     UnsupportedMediaType,
 )
 from h2gate.fields import check_conditions, decimal, digests, entity_tags, http_date, is_token, parse_date
+from h2gate.front.deeds import Deed, of_file
 from h2gate.front.request import Request, file_path, file_url
 from h2gate.transfer.file import File, Precondition
 from h2gate.transfer.uploads import Uploads
@@ -35,6 +36,7 @@ async def put(request: Request, uploads: Uploads) -> None:
     if is_folder:
         raise BadPath("a file's path has a name at its end, not a slash")
     check_whole(request.headers)
+    grant = request.access.grant(path)
     async with uploads.decoding.undone(request.body, request.headers) as (body, headers):
         file, replaced = await uploads.put(
             path,
@@ -44,7 +46,9 @@ async def put(request: Request, uploads: Uploads) -> None:
             modified_ns=modified(headers),
             precondition=precondition(headers),
             is_awaited="expect" in headers,
+            grant=grant,
         )
+    request.did(of_file("replace" if replaced else "create", file))
     answer = facts(file)
     if not replaced:
         answer.append(("location", file_url(path)))
@@ -63,6 +67,7 @@ async def patch(request: Request, uploads: Uploads) -> None:
     if is_folder:
         raise BadPath("a file's path has a name at its end, not a slash")
     check_append_type(request.headers)
+    grant = request.access.grant(path)
     given = request.headers.get("upload-offset")
     offset = decimal(given, "Upload-Offset") if given is not None else None
     try:
@@ -74,10 +79,12 @@ async def patch(request: Request, uploads: Uploads) -> None:
                 expected=expected_digests(headers),
                 announced="digest" in headers.get("trailer", "").lower(),
                 precondition=precondition(headers),
+                grant=grant,
             )
     except OffsetConflict as error:
         error.headers.append((b"upload-offset", str(error.members["offset"]).encode()))
         raise
+    request.did(of_file("append", file))
     await request.answer(204, [*facts(file), ("upload-offset", str(file.size))])
 
 
@@ -96,6 +103,7 @@ async def delete(request: Request, uploads: Uploads) -> None:
     if is_folder and await uploads.find(path) is not None:
         raise NotFound(f"/{path} is a file, not a folder")
     await uploads.remove(path, precondition(request.headers))
+    request.did(Deed(event="delete", path=path))
     await request.answer(204)
 
 

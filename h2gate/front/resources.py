@@ -11,13 +11,14 @@ from collections.abc import Awaitable, Callable
 from h2gate.errors import BadField, CompletedUpload, InconsistentLength, MethodNotAllowed, NotFound
 from h2gate.fields import digest_field, integer, wanted_digests
 from h2gate.front import plain, status
+from h2gate.front.deeds import Deed, completed_by, of_outcome, of_upload
 from h2gate.front.interop import VERSION_FIELD, Interop, limit_field
 from h2gate.front.request import Request, file_url
 from h2gate.front.resumable import answer_complete, body_of, so_far, telling
 from h2gate.gateway import Gateway
 
 _ID = re.compile(rb"/uploads/([0-9a-f]{32})")
-_ROOTS = (b"/uploads", b"/uploads/")
+ROOTS = (b"/uploads", b"/uploads/")
 
 Handler = Callable[[Request, Gateway, str], Awaitable[None]]
 
@@ -27,7 +28,7 @@ async def serve(request: Request, gateway: Gateway) -> None:
     request.also += Interop.of(request.headers).echo
     if request.method == "HEAD":
         request.also.append(("cache-control", "no-store"))
-    is_list = request.raw_path in _ROOTS
+    is_list = request.raw_path in ROOTS
     handlers = _OF_ALL if is_list else _OF_ONE
     allow = ", ".join([*handlers, "OPTIONS"])
     if request.method == "OPTIONS":
@@ -36,14 +37,16 @@ async def serve(request: Request, gateway: Gateway) -> None:
     elif request.method not in handlers:
         raise MethodNotAllowed(f"{request.method} is not for uploads", allow=allow)
     else:
-        await handlers[request.method](request, gateway, "" if is_list else _id(request))
+        await handlers[request.method](request, gateway, "" if is_list else upload_id(request))
 
 
-def _id(request: Request) -> str:
+def upload_id(request: Request) -> str:
+    """The id in the path. Raises `NotFound`."""
     found = _ID.fullmatch(request.raw_path)
     if found is None:
         raise NotFound("there is no such upload")
-    return found[1].decode()
+    request.errand.upload_id = found[1].decode()
+    return request.errand.upload_id
 
 
 async def _list(request: Request, gateway: Gateway, _: str) -> None:
@@ -64,6 +67,8 @@ async def _head(request: Request, gateway: Gateway, upload_id: str) -> None:
     interop = Interop.of(request.headers)
     wanted = "sha-256" in wanted_digests(request.headers.get("want-repr-digest"))
     record = await gateway.resumables.offset(upload_id, digest=wanted)
+    if completed_by(request, record):
+        request.did(of_upload(record))
     answer = [interop.told(complete=record.state == "complete"), limit_field(gateway.settings, record)]
     if record.has_offset:
         answer.append(("upload-offset", str(record.offset)))
@@ -83,13 +88,14 @@ async def _patch(request: Request, gateway: Gateway, upload_id: str) -> None:
     offset = integer(headers.get("upload-offset"))
     if offset is None:
         raise BadField("Upload-Offset: it must be there, and be a non-negative integer")
-    body = body_of(request, interop, offset, interop.ends(headers))
+    body = body_of(request, interop, offset, interop.ends(headers), request.grant)
     try:
         async with telling(request, gateway, interop, upload_id):
             outcome = await gateway.resumables.append(upload_id, body)
     except CompletedUpload as error:
         await _refuse(request, gateway, upload_id, error)
         return
+    request.did(of_outcome(outcome, before=offset))
     if outcome.upload.state == "complete":
         await answer_complete(request, interop, outcome)
     else:
@@ -114,6 +120,7 @@ async def _refuse(request: Request, gateway: Gateway, upload_id: str, error: Com
 async def _delete(request: Request, gateway: Gateway, upload_id: str) -> None:
     """End it. The file that it has become stays: it is another resource."""
     await gateway.resumables.cancel(upload_id)
+    request.did(Deed(event="cancel", upload_id=upload_id))
     await request.answer(204)
 
 

@@ -21,6 +21,7 @@ from h2gate.errors import (
     BadPath,
     Conflict,
     DigestMismatch,
+    Forbidden,
     GateError,
     Gone,
     Locked,
@@ -33,11 +34,13 @@ from h2gate.errors import (
 )
 from h2gate.fields import announced, digest_field, digests, integer, wanted_digests
 from h2gate.front import plain
+from h2gate.front.deeds import of_outcome
 from h2gate.front.interop import Interop, Lines, limit_field, whereabouts
 from h2gate.front.request import Request, file_path, file_url
 from h2gate.gateway import Gateway
 from h2gate.transfer.appending import Append
 from h2gate.transfer.completing import Outcome
+from h2gate.transfer.grant import Grant
 from h2gate.transfer.resumables import Plan
 from h2gate.upload import Resumable, checked_path
 
@@ -61,10 +64,13 @@ async def create(request: Request, gateway: Gateway) -> None:
     """Create an upload of the file named by the path, with the body as its first bytes, or all of them."""
     interop = Interop.of(request.headers)
     request.also += interop.echo
-    plan, first = _plan(request), body_of(request, interop, 0, interop.complete(request.headers))
+    plan = _plan(request)
+    first = body_of(request, interop, 0, interop.complete(request.headers), plan.grant)
     announce = partial(interop.announce, request, gateway.settings)
     async with telling(request, gateway, interop, plan.id, created=True):
+        request.errand.upload_id = plan.id
         outcome = await gateway.resumables.create_with(plan, first, announce)
+    request.did(of_outcome(outcome, begun=True))
     if outcome.upload.state == "complete":
         await answer_complete(request, interop, outcome)
     else:
@@ -82,13 +88,15 @@ def _plan(request: Request) -> Plan:
         expected=_whole(headers),
         conditions=plain.conditions(headers),
         modified_ns=plain.modified(headers),
+        owner=request.access.principal.name,
     )
     if not is_folder:
-        return plan
+        return replace(plan, grant=request.access.grant(path))
     if request.method == "PUT":
         raise BadPath("a file's path has a name at its end, not a slash")
     name = filename(headers.get("content-disposition", "")) or plan.id
-    return replace(plan, path=checked_path(f"{path}/{name}" if path else name))
+    path = checked_path(f"{path}/{name}" if path else name)
+    return replace(plan, path=path, grant=request.access.grant(path))
 
 
 def _description(headers: Mapping[str, str]) -> dict[str, str]:
@@ -116,7 +124,7 @@ def filename(disposition: str) -> str:
     return parse_options_header(disposition)[1].get("filename", "")
 
 
-def body_of(request: Request, interop: Interop, offset: int, complete: bool | None) -> Append:
+def body_of(request: Request, interop: Interop, offset: int, complete: bool | None, grant: Grant) -> Append:
     """What the body of a request is to append. Raises `BadField`, `UnsupportedMediaType`."""
     headers = request.headers
     return Append(
@@ -129,6 +137,7 @@ def body_of(request: Request, interop: Interop, offset: int, complete: bool | No
         whole=_whole(headers),
         codings=coding.parse(headers.get("content-encoding", "")),
         progress=partial(interop.progress, request),
+        grant=grant,
     )
 
 
@@ -184,7 +193,7 @@ def _standing(error: GateError, interop: Interop, record: Resumable) -> Lines:
         return [interop.told(complete=False), ("upload-offset", str(error.members["offset"]))]
     if isinstance(error, Superseded | Locked | Gone | NotFound) or error.status >= 500:
         return []
-    if isinstance(error, PreconditionFailed | Conflict | BadPath):
+    if isinstance(error, PreconditionFailed | Forbidden | Conflict | BadPath):
         return [interop.told(complete=True)]
     if record.is_open:
         return [interop.told(complete=False), ("upload-offset", str(record.offset))]

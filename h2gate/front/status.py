@@ -19,11 +19,11 @@ _FRESH = [("cache-control", "no-store"), ("vary", "prefer")]
 
 async def tell_all(request: Request, gateway: Gateway) -> None:
     """All uploads of who asks, the last changed first; with `?path=` those of one file that may be gone on with."""
-    path = request.query.get("path")
+    path, owner = request.query.get("path"), request.access.principal.name
     if path is None:
-        records = await gateway.resumables.listed("")
+        records = await gateway.resumables.listed(owner)
     else:
-        records = await gateway.resumables.left_at("", file_path(path.encode())[0])
+        records = await gateway.resumables.left_at(owner, file_path(path.encode())[0])
     await request.answer_json(200, {"uploads": [_state(each) for each in records]}, _FRESH)
 
 

@@ -16,6 +16,7 @@ from h2gate.errors import (
     BodyCut,
     CompletedUpload,
     Conflict,
+    Forbidden,
     GateError,
     InconsistentLength,
     MethodNotAllowed,
@@ -25,7 +26,8 @@ from h2gate.errors import (
     Refused,
 )
 from h2gate.fields import digests
-from h2gate.front import metadata, plain, tus_fields
+from h2gate.front import metadata, plain, tickets, tus_fields
+from h2gate.front.deeds import Deed, completed_by, of_outcome, of_upload
 from h2gate.front.request import Request, file_url
 from h2gate.gateway import Gateway
 from h2gate.transfer.appending import Append
@@ -40,9 +42,9 @@ Handler = Callable[[Request, Gateway], Awaitable[None]]
 async def serve(request: Request, gateway: Gateway) -> None:
     """Answer a request under /tus/."""
     request.also.append(("tus-resumable", tus_fields.VERSION))
-    handlers = _OF_ALL if request.raw_path in (b"/tus", b"/tus/") else _OF_ONE
+    handlers = _OF_ALL if request.raw_path in tus_fields.ROOTS else _OF_ONE
     allow = ", ".join([*handlers, "OPTIONS"])
-    method = request.headers.get("x-http-method-override", request.method)
+    method = tus_fields.method(request)
     if method == "OPTIONS":
         await request.answer(204, [("allow", allow), *tus_fields.abilities(gateway.settings)])
         return
@@ -72,17 +74,24 @@ async def _post(request: Request, gateway: Gateway) -> None:
     headers, resumables = request.headers, gateway.resumables
     is_part, parts = tus_fields.concatenation(headers)
     has_body = tus_fields.is_upload(headers)
+    plan = _plan(request, is_part, parts)
     if (parts or not has_body) and await _has_bytes(request):
         raise Refused("a concatenation takes no bytes of its own") if parts else tus_fields.not_an_upload()
-    plan = _plan(headers, is_part, parts)
+    request.errand.upload_id = plan.id
+    answer: tus_fields.Lines = []
     if parts:
-        record, answer = await _join(plan, gateway)
+        outcome = await _join(plan, gateway)
     elif has_body or plan.length == 0:
-        outcome = await _begin(plan, tus_fields.appended(request, 0, plan.length), resumables)
-        record, answer = outcome.upload, [("upload-offset", str(outcome.upload.offset)), *tus_fields.became(outcome)]
+        outcome = await _begin(plan, tus_fields.appended(request, 0, plan.length, plan.grant), resumables)
+        answer = [("upload-offset", str(outcome.upload.offset))]
     else:
-        record, answer = await resumables.create(plan), []
-    await request.answer(201, [("location", tus_fields.url(record.id)), *answer, *tus_fields.expiry(record)])
+        outcome = Outcome(await resumables.create(plan))
+    record = outcome.upload
+    answer += tus_fields.became(outcome)
+    request.did(of_outcome(outcome, begun=True))
+    await request.answer(
+        201, [("location", tus_fields.url(record.id) + tickets.suffix(request)), *answer, *tus_fields.expiry(record)]
+    )
 
 
 async def _has_bytes(request: Request) -> bool:
@@ -93,8 +102,9 @@ async def _has_bytes(request: Request) -> bool:
     return batch.n_bytes > 0 or not batch.last
 
 
-def _plan(headers: Mapping[str, str], is_part: bool, parts: Sequence[str]) -> Plan:
-    """What the fields want to create. Raises `BadField`, `BadPath`."""
+def _plan(request: Request, is_part: bool, parts: Sequence[str]) -> Plan:
+    """What the fields want to create. Raises `BadField`, `BadPath`, `Forbidden`."""
+    headers, access = request.headers, request.access
     given = headers.get("upload-metadata", "")
     pairs = metadata.parse(given)
     plan = Plan(
@@ -103,11 +113,12 @@ def _plan(headers: Mapping[str, str], is_part: bool, parts: Sequence[str]) -> Pl
         metadata=given,
         expected=digests(headers.get("repr-digest", ""), "Repr-Digest"),
         parts=parts,
+        owner=access.principal.name,
     )
     if is_part:
-        return plan
-    conditions = plain.conditions(headers)
-    return replace(plan, path=metadata.path(pairs, plan.id), fields=metadata.fields(pairs), conditions=conditions)
+        return replace(plan, grant=access.grant_part())
+    conditions, path = plain.conditions(headers), metadata.path(pairs, plan.id)
+    return replace(plan, path=path, fields=metadata.fields(pairs), conditions=conditions, grant=access.grant(path))
 
 
 async def _begin(plan: Plan, body: Append, resumables: Resumables) -> Outcome:
@@ -124,14 +135,14 @@ async def _begin(plan: Plan, body: Append, resumables: Resumables) -> Outcome:
         raise
 
 
-async def _join(plan: Plan, gateway: Gateway) -> tuple[Resumable, tus_fields.Lines]:
+async def _join(plan: Plan, gateway: Gateway) -> Outcome:
     """Join parts. Where that fails nothing is lost: the parts are still there, to be joined anew."""
     try:
         record = await gateway.resumables.join(plan)
     except GateError:
         await _drop(plan.id, gateway.resumables)
         raise
-    return record, tus_fields.became(Outcome(record, await _file(record, gateway)))
+    return Outcome(record, await _file(record, gateway))
 
 
 async def _drop(upload_id: str, resumables: Resumables) -> None:
@@ -144,10 +155,12 @@ async def _head(request: Request, gateway: Gateway) -> None:
     upload_id = _id(request)
     try:
         record = await gateway.resumables.offset(upload_id, length_ends=True)
-    except (PreconditionFailed, Conflict, BadPath):  # all of it is there, and cannot be shown now
+    except (PreconditionFailed, Forbidden, Conflict, BadPath):  # all of it is there, and cannot be shown now
         record = await gateway.resumables.look(upload_id)
         if record.parts:  # which tells no offset before it is made, so it may as well tell why it is not
             raise
+    if completed_by(request, record):
+        request.did(of_upload(record))
     length = record.length if not record.parts else await _length_of_parts(record, gateway.resumables)
     is_there = await _file(record, gateway) is not None
     await request.answer(200, tus_fields.state(record, length, is_there=is_there))
@@ -178,12 +191,14 @@ async def _patch(request: Request, gateway: Gateway) -> None:
     await _refuse_concatenation(upload_id, gateway.resumables)
     if not tus_fields.is_upload(headers):
         raise tus_fields.not_an_upload()
-    body = tus_fields.appended(request, tus_fields.offset(headers), tus_fields.told_length(headers))
+    body = tus_fields.appended(request, tus_fields.offset(headers), tus_fields.told_length(headers), request.grant)
     try:
         outcome = await gateway.resumables.append(upload_id, body)
     except CompletedUpload as error:
         record = await _nothing_to_do(upload_id, body, gateway.resumables, error)
         outcome = Outcome(record, await _file(record, gateway))
+    else:
+        request.did(of_outcome(outcome, before=body.offset or 0))
     record = outcome.upload
     answer = [("upload-offset", str(record.offset)), *tus_fields.expiry(record), *tus_fields.became(outcome)]
     await request.answer(204, answer)
@@ -216,7 +231,9 @@ async def _nothing_to_do(upload_id: str, append: Append, resumables: Resumables,
 
 async def _delete(request: Request, gateway: Gateway) -> None:
     """End an upload. The file that it has become stays: it is another resource."""
-    await gateway.resumables.cancel(_id(request))
+    upload_id = _id(request)
+    await gateway.resumables.cancel(upload_id)
+    request.did(Deed(event="cancel", upload_id=upload_id))
     await request.answer(204)
 
 
@@ -229,7 +246,8 @@ async def _get(request: Request, gateway: Gateway) -> None:
 
 
 def _id(request: Request) -> str:
-    return tus_fields.upload_id(request.raw_path.decode("latin1"))
+    request.errand.upload_id = tus_fields.upload_id(request.raw_path.decode("latin1"))
+    return request.errand.upload_id
 
 
 _OF_ALL: Mapping[str, Handler] = {"POST": _post}

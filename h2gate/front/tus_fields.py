@@ -14,9 +14,11 @@ from h2gate.front import plain
 from h2gate.front.request import Request, file_url
 from h2gate.transfer.appending import Append
 from h2gate.transfer.completing import Outcome
+from h2gate.transfer.grant import Grant
 from h2gate.upload import Resumable
 
 ROOT = "/tus/"
+ROOTS = (b"/tus", b"/tus/")
 VERSION = "1.0.0"
 MEDIA_TYPE = "application/offset+octet-stream"
 EXTENSIONS = (
@@ -54,6 +56,11 @@ def check_version(headers: Mapping[str, str]) -> None:
         error = UnsupportedVersion(f"tus {VERSION} is spoken here, {what}")
         error.headers.append((b"tus-version", VERSION.encode()))
         raise error
+
+
+def method(request: Request) -> str:
+    """What is to be done: `X-HTTP-Method-Override` is for who cannot send every method."""
+    return request.headers.get("x-http-method-override", request.method)
 
 
 def url(upload_id: str) -> str:
@@ -124,7 +131,7 @@ def not_an_upload() -> UnsupportedMediaType:
     return error
 
 
-def appended(request: Request, offset: int, length: int | None) -> Append:
+def appended(request: Request, offset: int, length: int | None, grant: Grant) -> Append:
     """What the body of a request is to append. Raises `BadField`, `UnsupportedMediaType`."""
     headers = request.headers
     if headers.get("content-encoding", "identity").lower() != "identity":  # tus knows of none
@@ -140,6 +147,7 @@ def appended(request: Request, offset: int, length: int | None) -> Append:
         content=digests(headers.get("content-digest", ""), "Content-Digest"),
         whole=digests(headers.get("repr-digest", ""), "Repr-Digest"),
         content_follows="content-digest" in trailers,
+        grant=grant,
     )
 
 

@@ -74,6 +74,12 @@ def row(database: sqlite3.Connection, upload_id: str) -> Resumable | None:
     return None
 
 
+def counts(database: sqlite3.Connection) -> dict[str, int]:
+    """How many there are in each state but "complete", whose index would be as long as the table."""
+    query = "SELECT state, count(*) FROM resumables WHERE state != 'complete' GROUP BY state"
+    return dict(database.execute(query).fetchall())
+
+
 def mapping(text: object) -> dict[str, str]:
     """What `_text` wrote. Raises `ValueError`."""
     found = json.loads(str(text))

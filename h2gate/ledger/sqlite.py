@@ -8,16 +8,27 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from h2gate.errors import Conflict, Exhausted, GateError, LedgerFailed, StorageFull
+from h2gate.errors import (
+    Conflict,
+    Exhausted,
+    Forbidden,
+    GateError,
+    LedgerFailed,
+    OverQuota,
+    StorageFull,
+    TooManyUploads,
+)
 from h2gate.lane import Lane
-from h2gate.ledger import resumables
+from h2gate.ledger import accounts, resumables
+from h2gate.ledger.accounting import Accounting, Job
+from h2gate.ledger.accounts import AccountOf
 from h2gate.upload import Identity, Resumable, Upload
 
 log = logging.getLogger("h2gate.ledger")
@@ -28,6 +39,8 @@ _OF_ALL_JOBS = (
     *(sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN),
 )
 """Errors that each job of a batch would meet again by itself."""
+_OF_ONE_JOB = (Conflict, LedgerFailed, OverQuota, TooManyUploads, Forbidden)
+"""Raised by a job before it has changed anything."""
 _COLUMNS = "id, path, state, inode, size, modified_ns, sha256, fields, completed_at, version"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS uploads (
@@ -40,17 +53,16 @@ CREATE INDEX IF NOT EXISTS uploads_by_folder ON uploads (folder);
 CREATE INDEX IF NOT EXISTS uploads_unfinished ON uploads (state) WHERE state != 'complete';
 """
 
-_Job = Callable[[sqlite3.Connection], Any]
 
-
-class SqliteLedger:
+class SqliteLedger(Accounting):
     """See `ledger.base.Ledger`."""
 
-    def __init__(self, file: Path, *, durable: bool = True) -> None:
+    def __init__(self, file: Path, *, durable: bool = True, account_of: AccountOf | None = None) -> None:
+        """`account_of`: whether, and in which accounts, records are counted."""
         self._database = _open(file, durable=durable)
-        self._lane: Lane[tuple[_Job, bool], Any] = Lane("h2gate-ledger", self._work)
+        super().__init__(Lane("h2gate-ledger", self._work), account_of)
 
-    def _work(self, jobs: list[tuple[_Job, bool]]) -> list[Any]:
+    def _work(self, jobs: list[tuple[Job, bool]]) -> list[Any]:
         """One transaction for the batch. A job that raises `Conflict` changed nothing; the others stand. While nobody
         may write, those that read go on; what one job alone runs into is no other's trouble."""
         failure = self._begun() if any(writes for _, writes in jobs) else None
@@ -74,7 +86,7 @@ class SqliteLedger:
             return _translated(error)
         return None
 
-    def _done(self, jobs: list[tuple[_Job, bool]]) -> list[Any]:
+    def _done(self, jobs: list[tuple[Job, bool]]) -> list[Any]:
         database = self._database
         is_in_transaction = database.in_transaction
         results = []
@@ -92,10 +104,10 @@ class SqliteLedger:
                 self._database.execute("ROLLBACK")
 
     async def add(self, upload: Upload) -> None:
-        await self._lane.submit((partial(_add, upload=upload), True))
+        await self._lane.submit((partial(_add, upload=upload, account_of=self._account_of), True))
 
     async def save(self, upload: Upload) -> Upload:
-        await self._lane.submit((partial(_save, upload=upload), True))
+        await self._lane.submit((partial(_save, upload=upload, account_of=self._account_of), True))
         return replace(upload, version=upload.version + 1)
 
     async def at(self, path: str, identity: Identity) -> Upload | None:
@@ -108,25 +120,34 @@ class SqliteLedger:
     async def get(self, upload_id: str) -> Upload | None:
         return next(iter(await self._select("id = ?", upload_id)), None)
 
+    async def latest(self, limit: int) -> Sequence[Upload]:
+        return await self._select("TRUE ORDER BY rowid DESC LIMIT ?", limit)
+
     async def in_state(self, state: str) -> Sequence[Upload]:
         return await self._select("state = ?", state)
 
     async def forget(self, path: str, inode: int, *, before: float) -> None:
         values = (path, _wrapped(inode), before)
-        await self._lane.submit((partial(_forget, values=values), True))
+        await self._lane.submit((partial(_forget, values=values, account_of=self._account_of), True))
 
     async def remove(self, upload_id: str) -> None:
-        await self._lane.submit((partial(_remove, upload_id=upload_id), True))
+        await self._lane.submit((partial(_remove, upload_id=upload_id, account_of=self._account_of), True))
 
     async def begin(self, resumable: Resumable) -> None:
         await self._lane.submit((partial(resumables.begin, resumable=resumable), True))
 
     async def keep(self, resumable: Resumable, *, showing: Upload | None = None) -> Resumable:
+        account_of = self._account_of
+
         def job(database: sqlite3.Connection) -> None:
+            if showing is not None and account_of is not None:
+                accounts.check(database, account_of(showing.path), showing)
             resumables.keep(database, resumable)
             if showing is not None:
-                _remove(database, showing.id)
-                _add(database, showing)
+                _remove(database, showing.id, account_of)
+                _add(database, showing, account_of)
+            if account_of is not None and not resumable.is_open and not (resumable.is_part and not resumable.is_over):
+                accounts.release(database, *_keys(resumable.id))
 
         await self._lane.submit((job, True))
         return replace(resumable, version=resumable.version + 1)
@@ -150,8 +171,36 @@ class SqliteLedger:
     async def outdated(self, now: float, *, limit: int) -> Sequence[Resumable]:
         return await self._resumables("expires_at < ? ORDER BY expires_at LIMIT ?", now, limit)
 
+    async def counts(self) -> Mapping[str, int]:
+        found: Mapping[str, int] = await self._lane.submit((resumables.counts, False))
+        return found
+
+    async def check(self) -> None:
+        await self._lane.submit((lambda _: None, True))  # the transaction around it is what may fail
+
     async def drop(self, resumable: Resumable) -> None:
-        await self._lane.submit((partial(resumables.drop, resumable=resumable), True))
+        def job(database: sqlite3.Connection) -> None:
+            resumables.drop(database, resumable)
+            if self._account_of is not None and resumables.row(database, resumable.id) is None:
+                accounts.release(database, *_keys(resumable.id))
+
+        await self._lane.submit((job, True))
+
+    async def folders(self, root: str) -> Sequence[str]:
+        query = "SELECT DISTINCT folder FROM uploads WHERE folder = ? OR (folder >= ? AND folder < ?)"
+        return await self._texts(query, root, *_below(root))
+
+    async def adopt(self, upload: Upload) -> None:
+        def job(database: sqlite3.Connection) -> None:
+            _insert(database, upload)
+            account = self._account_of(upload.path) if self._account_of is not None else None
+            accounts.adopt(database, account, upload)
+
+        await self._lane.submit((job, True))
+
+    async def since(self, root: str, after: str, *, limit: int) -> Sequence[Upload]:
+        start, stop = _below(root)
+        return await self._select("path > ? AND path < ? ORDER BY path LIMIT ?", max(after, start), stop, limit)
 
     async def _resumables(self, where: str, *values: object) -> list[Resumable]:
         found: list[Resumable] = await self._lane.submit((partial(resumables.rows, where=where, values=values), False))
@@ -172,7 +221,7 @@ def _open(file: Path, *, durable: bool) -> sqlite3.Connection:
         database = sqlite3.connect(file, timeout=_LOCK_WAIT_SECONDS, isolation_level=None, check_same_thread=False)
         database.execute("PRAGMA journal_mode = WAL")
         database.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-        database.executescript(_SCHEMA + resumables.SCHEMA)
+        database.executescript(_SCHEMA + resumables.SCHEMA + accounts.SCHEMA)
     except sqlite3.Error as error:
         raise LedgerFailed(f"{file}: {error}") from error
     return database
@@ -201,10 +250,10 @@ def _signed(identity: Identity) -> tuple[int, int, int]:
     return _wrapped(identity.inode), identity.size, _wrapped(identity.modified_ns)
 
 
-def _outcome(job: _Job, writes: bool, database: sqlite3.Connection) -> Any:
+def _outcome(job: Job, writes: bool, database: sqlite3.Connection) -> Any:
     try:
         return job(database)
-    except (Conflict, LedgerFailed) as error:  # raised before anything was changed
+    except _OF_ONE_JOB as error:
         return error
     except (sqlite3.Error, MemoryError) as error:
         if writes:
@@ -221,7 +270,13 @@ def _values(upload: Upload, version: int) -> tuple[object, ...]:
     )
 
 
-def _add(database: sqlite3.Connection, upload: Upload) -> None:
+def _add(database: sqlite3.Connection, upload: Upload, account_of: AccountOf | None) -> None:
+    if account_of is not None:
+        accounts.add(database, account_of(upload.path), upload)
+    _insert(database, upload)
+
+
+def _insert(database: sqlite3.Connection, upload: Upload) -> None:
     database.execute(
         "INSERT INTO uploads (path, folder, state, inode, size, modified_ns, sha256, fields, completed_at, version, id)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -229,7 +284,8 @@ def _add(database: sqlite3.Connection, upload: Upload) -> None:
     )
 
 
-def _save(database: sqlite3.Connection, upload: Upload) -> None:
+def _save(database: sqlite3.Connection, upload: Upload, account_of: AccountOf | None) -> None:
+    before = _record(database, upload.id) if account_of is not None else None
     done = database.execute(
         "UPDATE uploads SET path = ?, folder = ?, state = ?, inode = ?, size = ?, modified_ns = ?, sha256 = ?,"
         " fields = ?, completed_at = ?, version = ? WHERE id = ? AND version = ?",
@@ -237,14 +293,37 @@ def _save(database: sqlite3.Connection, upload: Upload) -> None:
     )
     if done.rowcount != 1:
         raise Conflict("another request changed this file at the same time")
+    if account_of is not None and before is not None:
+        accounts.save(database, account_of(upload.path), before, upload)
 
 
-def _forget(database: sqlite3.Connection, values: tuple[object, ...]) -> None:
-    database.execute("DELETE FROM uploads WHERE path = ? AND inode = ? AND completed_at < ?", values)
+def _forget(database: sqlite3.Connection, values: tuple[str, int, float], account_of: AccountOf | None) -> None:
+    where = "uploads WHERE path = ? AND inode = ? AND completed_at < ?"
+    if account_of is not None and (account := account_of(values[0])) is not None:
+        sizes = [size for (size,) in database.execute(f"SELECT size FROM {where}", values)]  # noqa: S608
+        accounts.forget(database, account, sizes)
+    database.execute(f"DELETE FROM {where}", values)  # noqa: S608
 
 
-def _remove(database: sqlite3.Connection, upload_id: str) -> None:
+def _remove(database: sqlite3.Connection, upload_id: str, account_of: AccountOf | None) -> None:
+    if account_of is not None and (record := _record(database, upload_id)) is not None:
+        accounts.remove(database, account_of(record.path), record)
     database.execute("DELETE FROM uploads WHERE id = ?", (upload_id,))
+
+
+def _record(database: sqlite3.Connection, upload_id: str) -> Upload | None:
+    query = f"SELECT {_COLUMNS} FROM uploads WHERE id = ?"  # noqa: S608
+    return next(iter(_rows(database, query, (upload_id,))), None)
+
+
+def _keys(upload_id: str) -> tuple[str, str]:
+    """Under which a resumable upload may hold something: what came, and what it decodes to."""
+    return upload_id, f"{upload_id}.decoded"
+
+
+def _below(folder: str) -> tuple[str, str]:
+    """The paths below a folder come behind the first and before the second."""
+    return (f"{folder}/", f"{folder}0") if folder else ("", "\U0010ffff")
 
 
 def _rows(database: sqlite3.Connection, query: str, values: tuple[object, ...]) -> list[Upload]:

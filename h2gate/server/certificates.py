@@ -1,9 +1,11 @@
-"""Development certificates, made when there are none: a CA of this folder's own and a leaf for this machine."""
+"""Development certificates, made when there are none: a CA of this folder's own and a leaf for this machine. And what
+TLS tells of the client's."""
 
 from __future__ import annotations
 
 import os
 import socket
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +19,13 @@ class Certificates:
     ca: Path
     cert: Path
     key: Path
+    client_ca: Path | None = None
+    """Authorities of clients' certificates: with it the handshake asks for one, and goes on without."""
+
+
+def certificate_of(tls: ssl.SSLObject | None) -> bytes | None:
+    """The certificate that the client has shown and the handshake has verified, DER."""
+    return tls.getpeercert(binary_form=True) if tls is not None else None
 
 
 def ensure(folder: Path) -> Certificates:

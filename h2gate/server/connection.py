@@ -14,11 +14,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
+from h2gate.server.certificates import certificate_of
 from h2gate.server.efforts import BYTE_SECONDS, REQUEST_SECONDS
 from h2gate.server.exchange import scope_of
 from h2gate.server.stream import Stream, list_bytes
 from h2gate.wire.credit import Account
 from h2gate.wire.engine import Data, Engine, ErrorCode, Event, GoAway, Header, Headers, Pong, Reset, Trailers
+from h2gate.wire.frame_limits import setting_of
 
 if TYPE_CHECKING:
     from h2gate.server.fairness import Share
@@ -51,6 +53,7 @@ class Connection(asyncio.BufferedProtocol):
         self.loop = worker.loop
         self.settings = worker.settings
         self.caller = visit.caller
+        self.traffic = worker.metrics.traffic
         self.account: Account = visit.caller
         self._address = visit.caller.address
         self.streams: dict[int, Stream] = {}
@@ -91,7 +94,9 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=WRITE_BYTES)
-        self._scheme = "https" if transport.get_extra_info("ssl_object") is not None else "http"
+        tls = transport.get_extra_info("ssl_object")
+        self._scheme = "https" if tls is not None else "http"
+        self._certificate = certificate_of(tls)
         self._client = _address(transport.get_extra_info("peername"))
         self._server = _address(transport.get_extra_info("sockname"))
         self._socket = transport.get_extra_info("socket")
@@ -181,7 +186,7 @@ class Connection(asyncio.BufferedProtocol):
     def _end_if_exceeded(self) -> None:
         """Once: the transport is closing then. Before it is flushed, since that closes it as well."""
         if self.engine.exceeded is not None and not self._transport.is_closing():
-            self.limited(self.engine.exceeded, "too much of it; the connection is ended")
+            self.limited(setting_of(self.engine.exceeded), "too much of it; the connection is ended")
             self._worker.callers.offended(self._address)
             self._flush()
             if not self._transport.is_closing():
@@ -249,7 +254,13 @@ class Connection(asyncio.BufferedProtocol):
         if request.end_stream:
             stream.ended()
         scope = scope_of(
-            stream, version="2", scheme=self._scheme, headers=headers, client=self._client, server=self._server
+            stream,
+            version="2",
+            scheme=self._scheme,
+            headers=headers,
+            client=self._client,
+            server=self._server,
+            certificate=self._certificate,
         )
         self._n_begun += 1
         task = self.loop.create_task(self._worker.efforts.serve(self._address, stream, self._worker.app, scope))

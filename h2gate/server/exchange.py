@@ -16,6 +16,7 @@ from urllib.parse import unquote
 
 from h2gate.config import Settings
 from h2gate.errors import BodyTimeout, PeerGone
+from h2gate.metrics import Traffic
 from h2gate.server.pace import Pace
 from h2gate.upload import Batch
 from h2gate.wire.engine import Header
@@ -44,8 +45,10 @@ class Exchange(ABC):
         headers: Sequence[Header],
         settings: Settings,
         limited: Callable[[str, str], None],
+        traffic: Traffic | None = None,
     ) -> None:
-        """`limited` is told which limit the peer ran into, and how."""
+        """`limited` is told which limit the peer ran into, and how; `traffic` counts what passes."""
+        self._traffic = traffic or Traffic()
         self.method = method
         self.target = target
         self.length = next((int(value) for name, value in headers if name == b"content-length"), None)
@@ -155,6 +158,7 @@ class Exchange(ABC):
         chunks = [each if type(each) is bytes else bytes(each) for each in self._chunks]
         self._chunks = []
         self._pulled_bytes, self._inbox_bytes = self._inbox_bytes, 0
+        self._traffic.received += self._pulled_bytes
         return Batch(chunks, self._pulled_bytes, self.request_ended)
 
     async def _arrival(self) -> None:
@@ -201,6 +205,7 @@ class Exchange(ABC):
     async def _send_body(self, data: bytes, *, last: bool) -> None:
         if self._head is None:
             raise ValueError("http.response.body before http.response.start")
+        self._traffic.sent += len(data) if self.method != "HEAD" else 0
         if not self._head_sent:
             if not data and not last:
                 return  # wait with the header for the first bytes: one write for both
@@ -314,8 +319,9 @@ def scope_of(
     headers: Sequence[Header],
     client: tuple[str, int] | None,
     server: tuple[str, int] | None,
+    certificate: bytes | None = None,
 ) -> Message:
-    """The ASGI connection scope of a request."""
+    """The ASGI connection scope of a request. `certificate` is the client's, DER, as its handshake has verified it."""
     path, _, query = _origin_form(exchange.target).partition(b"?")
     return {
         "type": "http",
@@ -330,5 +336,9 @@ def scope_of(
         "headers": headers,
         "client": client,
         "server": server,
-        "extensions": {"h2gate.body": exchange, "http.response.informational": {}},
+        "extensions": {
+            "h2gate.body": exchange,
+            "h2gate.certificate": certificate,
+            "http.response.informational": {},
+        },
     }

@@ -17,6 +17,7 @@ from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
+from h2gate.server.certificates import certificate_of
 from h2gate.server.http1_parser import Parser, Refusal
 from h2gate.server.http1_protocol import Http1Protocol
 from h2gate.server.inlet import STEP_BYTES, Inlet
@@ -92,12 +93,14 @@ class Http1Server(TCPServer):
     def _make_protocol(
         self, tasks: TaskGroup, client: tuple[str, int] | None, server: tuple[str, int] | None
     ) -> Http1Protocol:
-        is_tls = self.writer.get_extra_info("ssl_object") is not None
+        tls = self.writer.get_extra_info("ssl_object")
+        is_tls = tls is not None
         state = ConnectionState(self.state)
         send = self.protocol_send
         protocol = Http1Protocol(self.app, self.config, self.context, tasks, state, is_tls, client, server, send)
         protocol.worker = self._worker
         protocol.caller = self.caller
+        protocol.certificate = certificate_of(tls)
         protocol.connection = Parser(self._worker.settings)
         protocol.cut = self.writer.transport.abort
         protocol.read_widely = self._read_widely

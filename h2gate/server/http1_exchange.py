@@ -37,7 +37,8 @@ class Http1Exchange(Exchange):
 
     def __init__(self, protocol: Http1Protocol, request: h11.Request, headers: list[Header]) -> None:
         settings = protocol.worker.settings
-        super().__init__(request.method.decode("ascii"), request.target, headers, settings, protocol.limited)
+        limited, traffic = protocol.limited, protocol.worker.metrics.traffic
+        super().__init__(request.method.decode("ascii"), request.target, headers, settings, limited, traffic)
         self._protocol = protocol
         self._settings = settings
         self._account = protocol.caller

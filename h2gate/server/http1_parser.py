@@ -14,7 +14,7 @@ import h11
 from h2gate.config import Settings
 from h2gate.server.stream import list_bytes
 from h2gate.wire.engine import Header
-from h2gate.wire.frame_limits import NO_LIMITS, REQUEST_BYTES, TINY_BYTES, FrameCounts
+from h2gate.wire.frame_limits import NO_LIMITS, REQUEST_BYTES, TINY_BYTES, FrameCounts, setting_of
 
 _CODINGS = re.compile(rb"^transfer-encoding:[ \t]*([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 
@@ -71,7 +71,7 @@ class Parser(h11.Connection):
                 if list_bytes(self.trailers) > self._max_bytes:
                     raise Refusal(431, "the trailers are too long", "max_header_list")
         if (exceeded := self._counts.exceeded) is not None:
-            raise Refusal(400, "too many bytes or chunks that bring nothing", f"max_{exceeded}")
+            raise Refusal(400, "too many bytes or chunks that bring nothing", setting_of(exceeded))
         return event
 
     def _count(self, data: h11.Data) -> None:

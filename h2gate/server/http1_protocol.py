@@ -34,6 +34,8 @@ class Http1Protocol(H11Protocol):
     worker: Worker
     caller: Caller
     """To whom is charged what the requests hold."""
+    certificate: bytes | None
+    """The client's."""
     cut: Callable[[], None]
     """Abort the connection."""
     read_widely: Callable[[], int]
@@ -103,6 +105,7 @@ class Http1Protocol(H11Protocol):
             headers=headers,
             client=self.client,
             server=self.server,
+            certificate=self.certificate,
         )
         self.worker.efforts.at_work(self.caller.address)
         self.task_group.spawn(self.worker.efforts.serve, self.caller.address, exchange, self.worker.app, scope)

@@ -75,10 +75,10 @@ class Listener:
         worker = self._worker
         delay = worker.callers.delay(host)
         if delay:
-            worker.metrics.limit_hit("address_offences", host, "was cut off often and is let in slowly")
+            worker.metrics.limit_hit("max_address_offences", host, "was cut off often and is let in slowly")
         caller = worker.callers.admit(host)
         if caller is None:
-            worker.metrics.limit_hit("address_connections", host, "has as many connections as it may")
+            worker.metrics.limit_hit("max_address_connections", host, "has as many connections as it may")
             sock.close()
             return
         if not caller.take_little(CONNECTION_BYTES):

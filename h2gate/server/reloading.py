@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from h2gate.errors import ConfigError
 from h2gate.server.certificates import Certificates
@@ -20,18 +21,33 @@ log = logging.getLogger("h2gate")
 def load_certificates(found: Certificates) -> ssl.SSLContext:
     """Raises `ConfigError` when they cannot be used."""
     try:
-        return tls_context(str(found.cert), str(found.key))
+        context = tls_context(str(found.cert), str(found.key))
     except OSError as error:
         raise ConfigError(f"--cert {found.cert}, --key {found.key}: {error}") from error
+    if found.client_ca is not None:
+        _ask_for_certificates(context, found.client_ca)
+    return context
 
 
-def reloader(worker: Worker, found: Certificates | None) -> Callable[[], None]:
+def _ask_for_certificates(context: ssl.SSLContext, authorities: Path) -> None:
+    """Of clients; who shows none is served as well, and one that those authorities did not issue ends the handshake."""
+    try:
+        context.load_verify_locations(authorities)
+    except OSError as error:
+        raise ConfigError(f"client_ca {authorities}: {error}") from error
+    context.verify_mode = ssl.CERT_OPTIONAL
+
+
+def reloader(
+    worker: Worker, found: Certificates | None, reload_policy: Callable[[], Awaitable[None]]
+) -> Callable[[], None]:
     """What to do when a reload is asked for: one after the other, so that the last one wins."""
     lock = asyncio.Lock()
     tasks: set[asyncio.Task[None]] = set()
 
     async def reload() -> None:
         async with lock:
+            await reload_policy()
             if found is None:
                 log.info("nothing to reload: there is no TLS")
                 return

@@ -11,10 +11,11 @@ import contextlib
 import logging
 import resource
 import sys
+from dataclasses import replace
 
 from h2gate import logs
 from h2gate.config import Settings
-from h2gate.gateway import recover, sole_owner
+from h2gate.gateway import load_policy, recover, sole_owner
 from h2gate.server.certificates import Certificates, ensure
 from h2gate.server.reloading import load_certificates
 from h2gate.server.sockets import bind_all
@@ -27,7 +28,7 @@ _FEW_DESCRIPTORS = 4096
 
 def run(settings: Settings, make_app: MakeApp) -> int:
     """Serve until SIGTERM or SIGINT; the exit code. Raises `ConfigError` for what cannot be used."""
-    logs.configure()
+    logs.configure(settings.log_format)
     _take_all_descriptors()
     with reload_held_back(), contextlib.ExitStack() as stack:
         sockets = bind_all(settings)
@@ -66,5 +67,7 @@ def _certificates(settings: Settings) -> Certificates:
     else:
         found = ensure(settings.certs)
         print(f"h2gate: development certificate; clients trust it with --ca {found.ca}", file=sys.stderr)
+    if settings.auth is not None:
+        found = replace(found, client_ca=load_policy(settings.auth).client_ca)
     load_certificates(found)  # here, where it can still be told in one line
     return found

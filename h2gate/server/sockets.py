@@ -37,10 +37,10 @@ def _bind(listen: str, settings: Settings) -> Bound:
         raise ConfigError(f"--listen {listen}: write HOST:PORT, or http://HOST:PORT for cleartext")
     try:
         family, _, _, _, address = socket.getaddrinfo(host or "127.0.0.1", int(port), type=socket.SOCK_STREAM)[0]
-        if not (settings.anonymous or _is_loopback(str(address[0]))):
+        if not (settings.anonymous or settings.auth is not None or _is_loopback(str(address[0]))):
             raise ConfigError(
                 f"--listen {listen}: not a loopback address, and there is no authentication;"
-                " --anonymous lets anybody who reaches it read and write"
+                " --auth FILE says who may what, --anonymous lets anybody who reaches it read and write"
             )
         if settings.workers > 1:
             _bound(family, address, shared=False).close()  # another gateway's workers would share the port with ours

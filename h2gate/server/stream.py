@@ -8,6 +8,7 @@ from typing import Protocol
 
 from h2gate.config import Settings
 from h2gate.errors import PeerGone
+from h2gate.metrics import Traffic
 from h2gate.server.exchange import Exchange
 from h2gate.server.fairness import Share, urgency_of
 from h2gate.server.pace import Pace
@@ -33,6 +34,7 @@ class Host(Protocol):
     engine: Engine
     loop: asyncio.AbstractEventLoop
     settings: Settings
+    traffic: Traffic
     senders: set[Stream]
     """Streams that wait until more of their answer has left."""
 
@@ -67,7 +69,7 @@ class Stream(Exchange):
 
     def __init__(self, host: Host, request: Headers, fields: Sequence[Header], pseudo: Mapping[bytes, bytes]) -> None:
         method = pseudo[b":method"].decode("latin1")
-        super().__init__(method, pseudo.get(b":path", b"*"), fields, host.settings, host.limited)
+        super().__init__(method, pseudo.get(b":path", b"*"), fields, host.settings, host.limited, host.traffic)
         self.id = request.stream_id
         self._fields = fields
         self._host = host
@@ -110,6 +112,11 @@ class Stream(Exchange):
             urgency = urgency_of(value for name, value in self._fields if name == b"priority")
             self._share = self._host.join(urgency, self._credit)
         return True
+
+    @property
+    def promised_bytes(self) -> int:
+        """What the peer may still make us hold."""
+        return self._window.charged
 
     # What the connection calls
 

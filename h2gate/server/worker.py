@@ -101,8 +101,13 @@ class Worker:
         gauge("memory_budget_bytes", "Memory that peers may make the gateway use", lambda: self.budget.n_bytes)
         gauge("memory_held_bytes", "What they have taken of it", lambda: self.budget.n_bytes - self.budget.left)
         gauge("connections", "Connections, those included that are at their handshake", lambda: len(self.visits))
+        gauge("http1_connections", "Connections that speak HTTP/1.1", lambda: len(self._http1))
+        gauge("window_bytes", "Credit outstanding: what HTTP/2 peers may send without asking", self._promised_bytes)
         gauge("tasks", "asyncio tasks", lambda: len(asyncio.all_tasks(self.loop)))
         gauge("streams", "HTTP/2 requests at work", lambda: sum(len(each.streams) for each in self.connections))
+
+    def _promised_bytes(self) -> int:
+        return sum(stream.promised_bytes for each in self.connections for stream in each.streams.values())
 
     def engine(self) -> Engine:
         """A fresh engine for a connection that has chosen HTTP/2."""

@@ -62,7 +62,7 @@ def run_worker(
             if parent is not None:
                 loop.add_reader(parent.fileno(), begin_to_stop)
             worker = Worker(make_app(gateway), settings, gateway.budget, gateway.metrics)
-            begin_to_reload = reloader(worker, certificates)
+            begin_to_reload = reloader(worker, certificates, gateway.reload_policy)
             loop.add_signal_handler(_RELOAD_SIGNAL, begin_to_reload)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [_RELOAD_SIGNAL])
             await worker.serve([(each.sock, context if each.tls else None) for each in sockets], ready, stop)
@@ -102,7 +102,7 @@ def _worker_process(
     lock: Inherited,
     pipe: Pipe,
 ) -> None:
-    logs.configure()
+    logs.configure(settings.log_format)
     run_worker(settings, make_app, sockets, certificates, lambda: pipe.send("ready"), parent=pipe)
 
 

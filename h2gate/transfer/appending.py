@@ -13,6 +13,7 @@ from h2gate.codec import digest
 from h2gate.codec.checksum import Checksum
 from h2gate.config import Settings
 from h2gate.errors import InconsistentLength, OffsetConflict, TooLarge, TooSmall
+from h2gate.transfer.grant import FREELY, Grant
 from h2gate.transfer.pipeline import Metered
 from h2gate.upload import Body
 
@@ -41,6 +42,7 @@ class Append:
     """What the request says that the upload is coded with, if it says so."""
     progress: Callable[[int], Awaitable[None]] | None = None
     """Called with the durable offset now and then."""
+    grant: Grant = FREELY
 
     @property
     def is_all_or_nothing(self) -> bool:

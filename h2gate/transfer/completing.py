@@ -25,12 +25,14 @@ from h2gate.errors import (
     CompletedUpload,
     Conflict,
     DigestMismatch,
+    Forbidden,
     GateError,
     NotFound,
     PreconditionFailed,
     TooLarge,
 )
 from h2gate.storage.base import Partial, Storage
+from h2gate.transfer import grant
 from h2gate.transfer.file import File, conditional
 from h2gate.transfer.register import Register
 from h2gate.transfer.undoing import Undoing, fields_of_file, is_coded, key_of_file
@@ -55,7 +57,7 @@ class Completion:
         self._register = register
         self._uploads = uploads
         self._digest = settings.digest
-        self._undoing = Undoing(storage, uploads.decoding, settings)
+        self._undoing = Undoing(storage, uploads.decoding, uploads.quotas, settings)
 
     async def complete(
         self,
@@ -68,9 +70,9 @@ class Completion:
 
         `hasher` has seen all bytes (if not, they are read), `whole` are digests that came last. One that is found
         "completing" or "decoding" was verified before. Raises `DigestMismatch`, `BadCoding`, `TooLarge`: the upload has
-        failed then; `PreconditionFailed`, `Conflict`, `BadPath` and what storage and ledger raise: the bytes are kept,
-        and it may be tried again (a concatenation has failed, and its parts are kept). `CompletedUpload` when it is
-        found to be so.
+        failed then; `PreconditionFailed`, `Forbidden`, `Conflict`, `BadPath` and what storage and ledger raise: the
+        bytes are kept, and it may be tried again (a concatenation has failed, and its parts are kept).
+        `CompletedUpload` when it is found to be so.
         """
         if record.state == "decoding":
             return await self._decode_and_show(partial, record)
@@ -167,7 +169,9 @@ class Completion:
         """Where it is not known whether the file is shown, the record stays "completing"."""
         identity = await partial.stamp(record.modified_ns)
         try:
-            may_replace = await self._uploads.may_replace(record.path, conditional(record.conditions))
+            allowed = grant.may_replace(record)
+            condition = conditional(grant.fields(record))
+            may_replace = await self._uploads.may_replace(record.path, condition, allowed=allowed)
             upload = Upload(
                 id=key_of_file(record),
                 path=record.path,
@@ -177,8 +181,9 @@ class Completion:
                 completed_at=time.time(),
             )
             record = await self._register.change(record, showing=upload, state="completing")
-            replaced = await self._uploads.show(upload, may_replace, hasher, partial=True)
-        except (PreconditionFailed, Conflict, BadPath) as error:
+            with grant.telling_why(record.path, may_replace=allowed):
+                replaced = await self._uploads.show(upload, may_replace, hasher, partial=True)
+        except (PreconditionFailed, Forbidden, Conflict, BadPath) as error:
             if record.parts:  # nobody can go on with it, and what it was made of is still there
                 await self.fail(record, str(error))
                 raise
@@ -186,6 +191,7 @@ class Completion:
             await self._register.change(record, state="receiving", sha256=kept)
             if is_coded(record):  # not before: where it is gone and the record says "completing", it was shown
                 await self._storage.drop(key_of_file(record))
+                await self._uploads.quotas.leave(key_of_file(record), None)
             raise
         if is_coded(record):
             await self._storage.drop(record.id)

@@ -20,6 +20,7 @@ from h2gate.ledger.base import Ledger
 from h2gate.transfer.appending import check_size
 from h2gate.transfer.completing import Completion
 from h2gate.transfer.lease import Lease
+from h2gate.transfer.quotas import Quotas
 from h2gate.transfer.register import Register
 from h2gate.upload import Resumable
 
@@ -36,12 +37,19 @@ class Holding(Protocol):
 
 class Joining:
     def __init__(
-        self, ledger: Ledger, register: Register, completion: Completion, holding: Holding, settings: Settings
+        self,
+        ledger: Ledger,
+        register: Register,
+        completion: Completion,
+        holding: Holding,
+        quotas: Quotas,
+        settings: Settings,
     ) -> None:
         self._ledger = ledger
         self._register = register
         self._completion = completion
         self._holding = holding
+        self._quotas = quotas
         self._settings = settings
         self._digest = settings.digest
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -93,7 +101,7 @@ class Joining:
         await partial.cut(0)  # a crash may have left the beginning of it
         parts = [await self._ledger.resumable(each) for each in record.parts]
         try:
-            hasher = await self._copy(lease, parts)
+            hasher = await self._copy(lease, record, parts)
         except (NotFound, TooLarge) as error:
             log.warning("concatenation %s: %s", record.id, error)
             await self._completion.fail(record, str(error))
@@ -101,12 +109,16 @@ class Joining:
         except BaseException:
             with suppress(GateError):
                 await partial.cut(0)  # it is tried again, and others may need the room meanwhile
+                await self._quotas.leave(record.id, 0)
             raise
         await self._completion.complete(partial, record, hasher, {})
 
-    async def _copy(self, lease: Lease, parts: Sequence[Resumable | None]) -> Sha256 | None:
-        """Write all parts behind each other; the running SHA-256 of them. Raises `NotFound`, `TooLarge`."""
-        check_size(self._settings, sum(each.length or 0 for each in parts if each is not None))
+    async def _copy(self, lease: Lease, record: Resumable, parts: Sequence[Resumable | None]) -> Sha256 | None:
+        """Write all parts behind each other; the running SHA-256 of them. Raises `NotFound`, `TooLarge`,
+        `OverQuota`."""
+        n_bytes = sum(each.length or 0 for each in parts if each is not None)
+        check_size(self._settings, n_bytes)
+        await self._quotas.hold(record, n_bytes)
         whole = [each for each in parts if each is not None and each.state == "complete"]
         if len(whole) < len(parts):
             raise NotFound("a part is gone")

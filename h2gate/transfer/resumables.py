@@ -23,13 +23,14 @@ from h2gate.transfer.appending import Append, agreed_length, check_limits, check
 from h2gate.transfer.completing import Completion, Outcome
 from h2gate.transfer.expiring import Expiry
 from h2gate.transfer.file import conditional
+from h2gate.transfer.grant import FREELY, Grant, restrict
 from h2gate.transfer.holding import Holder
 from h2gate.transfer.joining import Joining
 from h2gate.transfer.lease import LET_GO, Lease, Leases
 from h2gate.transfer.mailbox import Mailbox
 from h2gate.transfer.receiving import Receiving
 from h2gate.transfer.recovering import recover
-from h2gate.transfer.register import CHANGED, Register
+from h2gate.transfer.register import CHANGED, Register, over
 from h2gate.transfer.undoing import check_codings
 from h2gate.transfer.uploads import Uploads
 from h2gate.upload import ENDING_STATES, Resumable
@@ -54,6 +55,7 @@ class Plan:
     conditions: Mapping[str, str] = field(default_factory=dict)
     modified_ns: int | None = None
     parts: Sequence[str] = ()
+    grant: Grant = FREELY
 
 
 class Resumables:
@@ -71,7 +73,7 @@ class Resumables:
         self._leases = Leases(storage, ask_others, settings.takeover_seconds)
         self._completion = Completion(storage, self._register, uploads, settings)
         self._holding = Holder(storage, ledger, self._register, self._leases, self._completion.fail).hold
-        self._joining = Joining(ledger, self._register, self._completion, self._holding, settings)
+        self._joining = Joining(ledger, self._register, self._completion, self._holding, uploads.quotas, settings)
         self._expiry = Expiry(storage, ledger, self._register, self._leases, self._completion, self._holding)
 
     def _heard(self, word: str, upload_id: str) -> None:
@@ -79,6 +81,10 @@ class Resumables:
             self._leases.ask(upload_id)
         elif word == CHANGED:
             self._register.notify(upload_id)
+
+    def listen(self, listener: Callable[[Resumable], None]) -> None:
+        """See `Register.listen`."""
+        self._register.listen(listener)
 
     async def create(self, plan: Plan) -> Resumable:
         """Begin an upload: durable when this returns, with no bytes yet. Raises `TooLarge`, `PreconditionFailed`, and
@@ -89,12 +95,14 @@ class Resumables:
 
     async def _check_place(self, plan: Plan, n_bytes: int | None) -> None:
         if plan.path:
-            await self._uploads.may_replace(plan.path, conditional(plan.conditions))
+            condition = conditional(plan.conditions)
+            await self._uploads.may_replace(plan.path, condition, allowed=plan.grant.may_replace)
         await self._storage.look_ahead(plan.path or None, n_bytes)
 
     async def _begin(self, plan: Plan, state: str, length: int | None) -> Resumable:
         record = _planned(plan, state, length)
         async with self._all_or_nothing(record):
+            await self._uploads.quotas.begin(record, length, plan.grant.principal)
             jobs = self._register.begin(record), self._storage.begin(plan.id)
             begun, failure = await asyncio.gather(*jobs, return_exceptions=True)
             if isinstance(failure, BaseException):
@@ -131,6 +139,7 @@ class Resumables:
         async with AsyncExitStack() as stack:
             planned = _planned(plan, "receiving", length)
             async with self._all_or_nothing(planned):
+                await self._uploads.quotas.begin(planned, length, plan.grant.principal)
                 await self._storage.begin(plan.id)
                 lease = await stack.enter_async_context(self._leases.hold(plan.id))
                 record = await self._register.begin(planned)
@@ -158,13 +167,28 @@ class Resumables:
 
     async def _append(self, lease: Lease, record: Resumable, request: Append, length_before: int | None) -> Outcome:
         hasher = await self._hasher(lease.partial, record, request.whole)
-        fail, settings = self._completion.fail, self._settings
-        run = Receiving(lease, record, request, hasher, self._register, fail, settings, length_before)
-        after, whole = await run.run()
+        record = restrict(record, request.grant)
+        fail, settings, partial = self._completion.fail, self._settings, lease.partial
+        length = agreed_length(request, partial.size, record.length)
+        check_limits(settings, request, partial.size, length)
+        by, quotas = request.grant.principal, self._uploads.quotas
+        async with quotas.feeding(record, lambda: partial.size, request.body, length, by) as taken:
+            request = replace(request, body=taken)
+            run = Receiving(lease, record, request, hasher, self._register, fail, settings, length_before)
+            after, whole = await run.run()
         if run.ends_upload:
+            await self._check_grant(lease, after, request)
             return await self._completion.complete(lease.partial, after, hasher, whole)
         is_known = hasher is not None and hasher.n_bytes == after.offset
         return Outcome(after, sha256=hasher.digest() if hasher is not None and is_known else None)
+
+    async def _check_grant(self, lease: Lease, record: Resumable, request: Append) -> None:
+        """All has come, and stays, whatever has become of the credential: another one may complete it."""
+        try:
+            await request.grant.still_holds()
+        except GateError:
+            await self._register.change(record, offset=lease.partial.size, verified=None)
+            raise
 
     async def _hasher(self, partial: Partial, record: Resumable, whole: Mapping[str, bytes]) -> Sha256 | None:
         """A running SHA-256 of what is there; None where that would mean to read all of it now.
@@ -242,7 +266,7 @@ class Resumables:
         with the last of them. Raises `BadField` for what is not a part, `Gone`, `TooLarge`, `PreconditionFailed`."""
         if not 0 < len(plan.parts) <= MAX_PARTS:
             raise BadField(f"a concatenation has from 1 to {MAX_PARTS} parts")
-        parts = await asyncio.gather(*map(self._part, plan.parts))
+        parts = await asyncio.gather(*(self._part(each, plan.grant) for each in plan.parts))
         lengths = [each.length for each in parts]
         length = None if None in lengths else sum(filter(None, lengths))
         check_size(self._settings, length)
@@ -251,11 +275,15 @@ class Resumables:
         await self._joining.join_if_settled(record.id)
         return await self._register.not_over(record.id)
 
-    async def _part(self, upload_id: str) -> Resumable:
+    async def _part(self, upload_id: str, grant: Grant) -> Resumable:
         try:
-            found = await self._register.not_over(upload_id)
+            found = await self._register.known(upload_id)
         except NotFound:
             raise BadField("Upload-Concat: there is no such part") from None
+        if not grant.owns(found):  # nor is it told to others how it is
+            raise BadField("Upload-Concat: there is no such part")
+        if found.is_over:
+            raise over(found)
         if not found.is_part:
             raise BadField("Upload-Concat: an upload that was not created as partial")
         return found
@@ -275,8 +303,9 @@ class Resumables:
         return await recover(self._storage, self._ledger, self.offset)
 
     async def tidy(self) -> None:
-        """See `Storage.tidy`."""
+        """See `Storage.tidy`, `Quotas.tidy`."""
         await self._storage.tidy()
+        await self._uploads.quotas.tidy()
 
     async def close(self) -> None:
         """Let go of everything. No request may be left."""
@@ -285,7 +314,7 @@ class Resumables:
 
 
 def _planned(plan: Plan, state: str, length: int | None) -> Resumable:
-    return Resumable(
+    record = Resumable(
         id=plan.id,
         path=plan.path,
         owner=plan.owner,
@@ -298,3 +327,4 @@ def _planned(plan: Plan, state: str, length: int | None) -> Resumable:
         modified_ns=plan.modified_ns,
         parts=tuple(plan.parts),
     )
+    return restrict(record, plan.grant)

@@ -16,7 +16,8 @@ from h2gate.config import Settings
 from h2gate.errors import BadField, StorageFailed
 from h2gate.storage.base import Partial, Storage
 from h2gate.transfer.decoding import Decoded, Decoding
-from h2gate.upload import Batch, Resumable, Tap
+from h2gate.transfer.quotas import Quotas
+from h2gate.upload import Batch, Body, Resumable, Tap
 
 FIELD = "content-encoding"
 """Under which the codings are kept with the fields of the upload; they are no field of the file."""
@@ -26,7 +27,7 @@ _READ_BYTES = 1 << 20
 
 def is_coded(record: Resumable) -> bool:
     """Whether the bytes of the upload are a coded form of the file."""
-    return FIELD in record.fields
+    return record.is_coded
 
 
 def key_of_file(record: Resumable) -> str:
@@ -52,9 +53,10 @@ def check_codings(record: Resumable, codings: Sequence[str]) -> None:
 
 
 class Undoing:
-    def __init__(self, storage: Storage, decoding: Decoding, settings: Settings) -> None:
+    def __init__(self, storage: Storage, decoding: Decoding, quotas: Quotas, settings: Settings) -> None:
         self._storage = storage
         self._decoding = decoding
+        self._quotas = quotas
         self._settings = settings
 
     async def begin(self, record: Resumable) -> None:
@@ -66,7 +68,8 @@ class Undoing:
     async def decode(self, coded: Partial, record: Resumable, target: Partial) -> tuple[Sha256 | None, bytes | None]:
         """Decode all of `coded` into `target`, durably; its SHA-256, running and done, if it is kept or wanted.
 
-        Raises `BadCoding`, `ExpandsTooMuch`, `TooLarge`, `Busy`, and `DigestMismatch` for what `Unencoded-Digest` said.
+        Raises `BadCoding`, `ExpandsTooMuch`, `TooLarge`, `Busy`, `OverQuota`, and `DigestMismatch` for what
+        `Unencoded-Digest` said.
         """
         settings = self._settings
         _, wanted = parted(record.expected)
@@ -75,7 +78,8 @@ class Undoing:
         others = {name: hashlib.new(ALGORITHMS[name]) for name in names - {"sha-256"}}
         async with self._decoding.decoder(parse(record.fields[FIELD]), settings.max_size) as decoder:
             body = Decoded(_Stored(coded), decoder, self._decoding.threads)
-            await _copy(body, target, [*others.values(), *([sha256] if sha256 is not None else [])])
+            async with self._quotas.decoding(key_of_file(record), record.path, body) as taken:
+                await _copy(taken, target, [*others.values(), *([sha256] if sha256 is not None else [])])
         found = {name: hasher.digest() for name, hasher in others.items()}
         if sha256 is not None:
             found["sha-256"] = sha256.digest()
@@ -84,7 +88,7 @@ class Undoing:
         return sha256, found.get("sha-256")
 
 
-async def _copy(body: Decoded, target: Partial, taps: Sequence[Tap]) -> None:
+async def _copy(body: Body, target: Partial, taps: Sequence[Tap]) -> None:
     target.begin(taps)
     is_over = False
     while not is_over:

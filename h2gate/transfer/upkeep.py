@@ -15,13 +15,14 @@ from pathlib import Path
 
 from h2gate.errors import GateError
 from h2gate.transfer.resumables import Resumables
+from h2gate.transfer.retention import Retention
 
 log = logging.getLogger("h2gate.transfer")
 
 _PROGRESS_EVERY = 1000
 
 
-async def keep_up(resumables: Resumables, lock: Path, seconds: float) -> None:
+async def keep_up(resumables: Resumables, retention: Retention, lock: Path, seconds: float) -> None:
     """Look after the uploads every `seconds`, until cancelled. The file `lock` is there."""
     while True:
         try:
@@ -29,6 +30,7 @@ async def keep_up(resumables: Resumables, lock: Path, seconds: float) -> None:
             with _alone(lock) as is_alone:
                 if is_alone:
                     await run(resumables)
+                    await retention.run()
         except Exception as error:
             log.warning("upkeep: %s", error, exc_info=not isinstance(error, GateError))
         await asyncio.sleep(seconds)

@@ -22,7 +22,9 @@ from h2gate.ledger.base import Ledger
 from h2gate.storage.base import Extension, Storage
 from h2gate.transfer.decoding import Decoding
 from h2gate.transfer.file import File, Precondition
+from h2gate.transfer.grant import FREELY, Grant, forbidden, telling_why
 from h2gate.transfer.pipeline import Metered
+from h2gate.transfer.quotas import Quotas
 from h2gate.upload import Body, Identity, Upload
 
 _HASHES_KEPT = 4096
@@ -34,8 +36,11 @@ _SMALL_BYTES = 128 << 10
 class Uploads:
     """All that the dialects may ask for. Raises what storage and ledger raise, besides what is said below."""
 
-    def __init__(self, storage: Storage, ledger: Ledger, decoding: Decoding, *, digest: bool, max_body: int) -> None:
+    def __init__(
+        self, storage: Storage, ledger: Ledger, decoding: Decoding, quotas: Quotas, *, digest: bool, max_body: int
+    ) -> None:
         self._storage = storage
+        self.quotas = quotas
         self._ledger = ledger
         self._names = {"sha-256"} if digest else set()
         self._max_body = max_body
@@ -54,35 +59,54 @@ class Uploads:
         modified_ns: int | None,
         precondition: Precondition | None = None,
         is_awaited: bool = False,
+        grant: Grant = FREELY,
+        alone: bool = True,
     ) -> tuple[File, bool]:
         """Store a whole file; returns it and whether it replaced another.
 
         `is_awaited`: the sender waits to be told that the body is wanted. What cannot become the file is refused before
-        that, and before anything large is asked for.
+        that, and before anything large is asked for. Not `alone`: it is one of many that come as one upload.
         `expected` digests by RFC 9530's names; the body's trailers may bring more. Raises `DigestMismatch`, `TooLarge`,
-        `BodyCut`, `PeerGone`, `PreconditionFailed`, `Conflict`; nothing is shown or kept then.
+        `BodyCut`, `PeerGone`, `PreconditionFailed`, `Conflict`, and for the `grant` `Forbidden` and `Unauthenticated`,
+        and what `Quotas` do; nothing is shown or kept then.
         """
         metered = Metered(body, self._max_body)
         effort.spent(effort.FILE_SECONDS)
-        await self.may_replace(path, precondition)
+        await self.may_replace(path, precondition, allowed=grant.may_replace)
         if is_awaited or body.length is None or body.length > _SMALL_BYTES:
             await self._storage.look_ahead(path, body.length)
         key = secrets.token_hex(12)
         hashes = Hashes(self._names | (expected.keys() & ALGORITHMS.keys()))
-        identity = await self._storage.stage(key, metered, hashes.taps, modified_ns=modified_ns)
-        now = time.time()
+        async with self.quotas.taking(key, path, metered, grant.principal, is_awaited=is_awaited, alone=alone) as taken:
+            identity = await self._storage.stage(key, taken, hashes.taps, modified_ns=modified_ns)
+            upload = Upload(id=key, path=path, identity=identity, fields=fields, completed_at=time.time())
+            return await self._put(upload, taken, hashes, expected, precondition, grant)
+
+    async def _put(
+        self,
+        upload: Upload,
+        body: Body,
+        hashes: Hashes,
+        expected: Mapping[str, bytes],
+        precondition: Precondition | None,
+        grant: Grant,
+    ) -> tuple[File, bool]:
+        """What is staged becomes a file, or goes."""
+        path = upload.path
         try:
-            await self._verify_staged(key, hashes, expected, metered)
-            may_replace = await self.may_replace(path, precondition)
-            upload = Upload(
-                id=key, path=path, identity=identity, sha256=hashes.value("sha-256"), fields=fields, completed_at=now
-            )
+            await self._verify_staged(upload.id, hashes, expected, body)
+            await grant.still_holds()
+            may_replace: bool | Identity = grant.may_replace
+            if precondition is not None:
+                may_replace = await self.may_replace(path, precondition, allowed=grant.may_replace)
+            upload = replace(upload, sha256=hashes.value("sha-256"))
             await self._ledger.add(upload)
-            replaced = await self.show(upload, may_replace, hashes.running)
+            with telling_why(path, may_replace=grant.may_replace):
+                replaced = await self.show(upload, may_replace, hashes.running)
         except BaseException:
-            await self._storage.discard(key)
+            await self._storage.discard(upload.id)
             raise
-        return File(path, identity, upload), replaced
+        return File(path, upload.identity, upload), replaced
 
     async def show(self, upload: Upload, may_replace: bool | Identity, running: Any, *, partial: bool = False) -> bool:
         """Show under its path what is durable under the id of `upload`, which is recorded; whether it replaced a file.
@@ -101,13 +125,25 @@ class Uploads:
         self._remember(upload.path, upload.identity, running)
         return replaced is not None
 
-    async def may_replace(self, path: str, precondition: Precondition | None) -> bool | Identity:
-        """Check the condition for the file that is there; if it holds, it holds for that file only."""
+    async def may_replace(
+        self, path: str, precondition: Precondition | None, *, allowed: bool = True
+    ) -> bool | Identity:
+        """Check the condition for the file that is there; if it holds, it holds for that file only. Where it is not
+        `allowed` to replace one, raises `Forbidden` if there is."""
         if precondition is None:
-            return True
+            if not allowed:
+                await self._check_free(path)
+            return allowed
         file = await self.find(path)
         precondition(file)
+        if file is not None and not allowed:
+            raise forbidden(path)
         return file.identity if file is not None else False
+
+    async def _check_free(self, path: str) -> None:
+        with suppress(NotFound):
+            await self._storage.stat(path)
+            raise forbidden(path)
 
     async def _forget(self, path: str, gone: Identity, before: float) -> None:
         """Remove the record of a file that is gone. Where that fails it does no harm: it is about no file."""
@@ -139,6 +175,7 @@ class Uploads:
         expected: Mapping[str, bytes],
         announced: bool = False,
         precondition: Precondition | None = None,
+        grant: Grant = FREELY,
     ) -> File:
         """Write `body` behind a file, at `offset` if given: all of it or nothing.
 
@@ -156,7 +193,9 @@ class Uploads:
                     raise OffsetConflict(f"/{path} has {file.size} bytes", offset=file.size)
                 names = set(ALGORITHMS) if announced else self._names | (expected.keys() & ALGORITHMS.keys())
                 hashes = Hashes(names, await self._whole_hash(file))
-                return await self._append(file, extension, metered, hashes, expected)
+                key = file.upload.id if file.upload is not None else secrets.token_hex(12)
+                async with self.quotas.extending(key, path, file.size, metered, grant.principal) as taken:
+                    return await self._append(key, file, extension, taken, hashes, expected, grant)
         except NotFound:
             if precondition is not None:
                 precondition(None)
@@ -174,7 +213,14 @@ class Uploads:
         return file
 
     async def _append(
-        self, file: File, extension: Extension, body: Metered, hashes: Hashes, expected: Mapping[str, bytes]
+        self,
+        key: str,
+        file: File,
+        extension: Extension,
+        body: Body,
+        hashes: Hashes,
+        expected: Mapping[str, bytes],
+        grant: Grant,
     ) -> File:
         """The record says which size holds, before a byte is written and until all are durable."""
 
@@ -186,9 +232,10 @@ class Uploads:
                     raise BadField(f"a {name} digest in the trailers must be announced by the Trailer field")
                 verify(wanted, name, found)
 
-        upload = await self._begin_append(file)
+        upload = await self._begin_append(key, file)
         try:
             identity = await extension.write(body, hashes.taps, check)
+            await grant.still_holds()
         except BaseException:
             await extension.cut(file.identity)
             await self._ledger.save(replace(upload, state="complete"))
@@ -200,11 +247,11 @@ class Uploads:
         self._remember(file.path, identity, hashes.whole)
         return File(file.path, identity, upload)
 
-    async def _begin_append(self, file: File) -> Upload:
+    async def _begin_append(self, key: str, file: File) -> Upload:
         """Record the size that holds if this is cut, before a byte is written."""
         upload = file.upload
         if upload is None:
-            upload = Upload(id=secrets.token_hex(12), path=file.path, state="appending", identity=file.identity)
+            upload = Upload(id=key, path=file.path, state="appending", identity=file.identity)
             await self._ledger.add(upload)
             return upload
         return await self._ledger.save(replace(upload, state="appending"))

@@ -49,6 +49,11 @@ class FrameLimits:
 NO_LIMITS = FrameLimits(*[0] * len(fields(FrameLimits)))
 
 
+def setting_of(exceeded: str) -> str:
+    """The name of the setting behind a limit that was run into; what else ends a connection keeps its own."""
+    return exceeded if exceeded in (FLOOD, CONNECTION_ERROR) else f"max_{exceeded}"
+
+
 class FrameCounts:
     """What one connection may still send."""
 

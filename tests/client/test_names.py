@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from h2gate.client.failures import LocalFile
-from h2gate.client.names import below, download_target, last_name, parse_url, uploads
+from h2gate.client.names import below, download_target, last_name, origin, parse_url, uploads
 from h2gate.errors import ConfigError
 
 
@@ -79,3 +79,35 @@ def test_get_targets(here: Path) -> None:
     assert download_target("https://h/files/a", "photos") == Path("photos/a")
     assert download_target("https://h/files/a", "new/") == Path("new/a")
     assert download_target("https://h/files/a", "-") is None
+
+
+@pytest.mark.parametrize("url", ["https://[x/", "https://\u2100/x", "http://h:99999/", "https://", "ftp://h/"])
+def test_url_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match="is not a URL"):
+        parse_url(url)
+
+
+@pytest.mark.parametrize("url", ["https://me:secret@h/", "https://secret@[x/", "http://secret@h"])
+def test_url_with_a_password_is_refused_unsaid(url: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse_url(url)
+    assert "secret" not in str(refused.value)
+
+
+def test_at_sign_in_a_path_is_no_password() -> None:
+    assert parse_url("https://h/me@home") == "https://h/me@home"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://Host/files/a", "https://host"),
+        ("https://host:443/", "https://host"),
+        ("http://host:80/", "http://host"),
+        ("https://host:8443/x", "https://host:8443"),
+        ("https://[::1]:8443/", "https://[::1]:8443"),
+        ("https://b\u00fccher.example/", "https://xn--bcher-kva.example"),
+    ],
+)
+def test_origin_is_scheme_host_and_port(url: str, expected: str) -> None:
+    assert origin(url) == expected

@@ -11,16 +11,16 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-# Floors from the lowest up. The command line is one room of four files: __main__ calls cli, cli calls demo, options are
-# what its commands share.
+# Floors from the lowest up. The command line is one room: __main__ calls cli, which calls demo, auditing and granting;
+# options are what its commands share.
 FLOORS: tuple[dict[str, str], ...] = (
     {"errors": "errors", "effort": "effort"},
-    {name: name for name in ("budget", "config", "fields", "lane", "logs", "metrics", "upload")},
-    {name: name for name in ("wire", "storage", "ledger", "codec", "auth", "events")},
+    {name: name for name in ("budget", "config", "fields", "lane", "logs", "metrics", "tables", "traces", "upload")},
+    {name: name for name in ("wire", "storage", "ledger", "codec", "auth", "audit", "events")},
     {"transfer": "transfer"},
     {"gateway": "gateway"},
     {name: name for name in ("server", "front", "client")},
-    dict.fromkeys(("cli", "options", "demo", "__main__"), "command line"),
+    dict.fromkeys(("cli", "options", "auditing", "granting", "demo", "__main__"), "command line"),
 )
 ROOMS = {name: room for floor in FLOORS for name, room in floor.items()}
 LEVELS = {room: level for level, floor in enumerate(FLOORS) for room in floor.values()}

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 GROUPS = PROJECT["dependency-groups"]
 RUN = [*PROJECT["project"]["dependencies"], *GROUPS["build"]]
-DIRECT = {"run.txt": RUN, "dev.txt": [*RUN, *GROUPS["dev"]]}
+DIRECT = {"run.txt": RUN, "dev.txt": [*RUN, *PROJECT["project"]["optional-dependencies"]["otel"], *GROUPS["dev"]]}
 PYTHONS = ("3.11", "3.12", "3.13")
 
 

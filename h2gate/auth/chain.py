@@ -1,0 +1,153 @@
+"""Who asks, by all the ways that are set up, in order; and what an answer says when nobody was recognised.
+
+A credential that is no good ends it: nobody is recognised by another one instead. One that is sent along by itself, as
+a certificate is, counts only where no other came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Protocol, runtime_checkable
+
+from h2gate.auth.base import Authenticator, Evidence, Principal, Via
+from h2gate.auth.rights import EVERYTHING
+from h2gate.auth.tenants import Tenant
+from h2gate.errors import ExpiredCredential, Forbidden, GateError, Unauthenticated
+
+ANYBODY = Principal(name="", via=Via.NOBODY, rights=EVERYTHING)
+"""Who asks where nobody is asked who they are."""
+_PLACED_KEPT = 1024
+_CLOSE_SECONDS = 10.0
+
+
+@runtime_checkable
+class SupportsSecondLook(Protocol):
+    """An authenticator whose credentials may be withdrawn, or used up, while a request runs."""
+
+    async def look_again(self, principal: Principal) -> None:
+        """Raises `Unauthenticated` where the credential of `principal`, if it is one of its own, is no good by now."""
+
+
+@runtime_checkable
+class SupportsChallenge(Protocol):
+    """An authenticator that wants to be asked in words of its own."""
+
+    challenge: str
+    """A value of `WWW-Authenticate`, beside that of Bearer."""
+
+
+class Chain:
+    """`expired_seconds`: for so long after a credential has expired a request may end that began before."""
+
+    def __init__(
+        self,
+        authenticators: Sequence[Authenticator],
+        ambient: Sequence[Authenticator] = (),
+        *,
+        tenants: Mapping[str, Tenant] = {},
+        expired_seconds: float = 0.0,
+        issuers: Sequence[str] = (),
+    ) -> None:
+        """`ambient` are the ways that need no field of the request. `issuers` are told to whoever asks (RFC 9728)."""
+        self._authenticators = tuple(authenticators)
+        self._ambient = tuple(ambient)
+        self._tenants = tenants
+        self._expired_seconds = expired_seconds
+        self.issuers = tuple(issuers)
+        everybody = (*self._authenticators, *self._ambient)
+        self._second_looks = [each for each in everybody if isinstance(each, SupportsSecondLook)]
+        self._challenges = [each.challenge for each in everybody if isinstance(each, SupportsChallenge)]
+        self._placed: dict[int, tuple[Principal, Principal]] = {}
+        self._n_asking = 0
+        self._quiet = asyncio.Event()
+
+    async def recognise(self, evidence: Evidence) -> Principal:
+        """Who it is, their rights relative to /files/. Raises `Unauthenticated` with its challenges, `Forbidden`,
+        `Unrecognisable`."""
+        self._n_asking += 1
+        try:
+            return self._place(await self._ask(evidence))
+        except Unauthenticated as error:
+            self._challenge(error, evidence)
+            raise
+        finally:
+            self._n_asking -= 1
+            if not self._n_asking:
+                self._quiet.set()
+
+    async def _ask(self, evidence: Evidence) -> Principal:
+        for each in self._authenticators:
+            if (found := await each.authenticate(evidence)) is not None:
+                return found
+        if "authorization" in evidence.headers:
+            raise Unauthenticated("the credential is not of a kind that is known here", error="invalid_token")
+        for each in self._ambient:
+            if (found := await each.authenticate(evidence)) is not None:
+                return found
+        raise Unauthenticated("a credential is needed", error="")
+
+    def _place(self, principal: Principal) -> Principal:
+        """With rights below the root of their tenant. Made once for a principal that is recognised again and again."""
+        if not principal.name:  # which is everybody's, where nobody is asked
+            raise Unauthenticated("the credential does not say whose it is")
+        if not principal.tenant:
+            return principal
+        kept = self._placed.get(id(principal))
+        if kept is not None and kept[0] is principal:
+            return kept[1]
+        tenant = self._tenants.get(principal.tenant)
+        if tenant is None:
+            raise Forbidden(f"there is no tenant {principal.tenant[:100]!r} here")
+        placed = replace(principal, rights=principal.rights.under(tenant.root))
+        if len(self._placed) >= _PLACED_KEPT:
+            self._placed.clear()
+        self._placed[id(principal)] = (principal, placed)
+        return placed
+
+    def root_of(self, principal: Principal) -> str:
+        """What the rights in the credential of `principal` are relative to."""
+        tenant = self._tenants.get(principal.tenant)
+        return tenant.root if tenant is not None else ""
+
+    async def look_again(self, principal: Principal) -> None:
+        """Whether the credential still holds, for what was begun with it. Raises `Unauthenticated`."""
+        if principal.expires_at is not None and time.time() > principal.expires_at + self._expired_seconds:
+            raise ExpiredCredential("the credential expired long before the end of the request")
+        for each in self._second_looks:
+            await each.look_again(principal)
+
+    def _challenge(self, error: GateError, evidence: Evidence) -> None:
+        """RFC 6750 section 3: no error where no credential came."""
+        if any(name == b"www-authenticate" for name, _ in error.headers):  # somebody else's, passed on
+            return
+        code = error.members.pop("error", "invalid_token")
+        error.headers += [(b"www-authenticate", each.encode()) for each in self._values(str(code), error, evidence)]
+
+    def _values(self, code: str, error: GateError, evidence: Evidence) -> list[str]:
+        fields = ['realm="h2gate"']
+        if code:
+            fields += [f'error="{code}"', f'error_description="{_quotable(error.detail)}"']
+        if self.issuers and evidence.authority:
+            scheme = "https" if evidence.secure else "http"
+            where = f"{scheme}://{evidence.authority}/.well-known/oauth-protected-resource"
+            fields.append(f'resource_metadata="{_quotable(where)}"')
+        return [f"Bearer {', '.join(fields)}", *self._challenges]
+
+    async def close(self) -> None:
+        """Close all of them, when nobody is being recognised any more; that is waited for so long at most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                while self._n_asking:
+                    self._quiet.clear()
+                    await self._quiet.wait()
+        for each in (*self._authenticators, *self._ambient):
+            await each.close()
+
+
+def _quotable(text: str) -> str:
+    """What RFC 6750 section 3 lets stand between quotes."""
+    return "".join(char if " " <= char <= "~" and char not in '"\\' else "'" for char in text)

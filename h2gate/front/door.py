@@ -1,0 +1,123 @@
+"""Who comes in, and whether it is their right: known before anything of the body is read.
+
+Each room has its own way in, which says what its methods do to which path; OPTIONS is open, since a browser's preflight
+carries no credential. What is written is looked at once more by its very path (`Access.grant`).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from urllib.parse import urlsplit
+
+from h2gate.auth.base import Evidence, Principal, Via
+from h2gate.auth.chain import Chain
+from h2gate.auth.rights import Action
+from h2gate.errors import Forbidden
+from h2gate.front import resources, tickets, tus_fields
+from h2gate.front.access import Access
+from h2gate.front.request import Request, file_path
+from h2gate.gateway import Gateway
+
+_ON_FILES = {"GET": Action.READ, "HEAD": Action.STAT, "PATCH": Action.MODIFY, "DELETE": Action.MODIFY}
+_ON_UPLOADS = {"GET": Action.STAT, "HEAD": Action.CREATE, "PATCH": Action.CREATE, "DELETE": Action.CREATE}
+"""HEAD is for who goes on with an upload, and may be what completes it."""
+_SAFE = ("GET", "HEAD", "OPTIONS")
+
+
+async def to_files(request: Request, gateway: Gateway) -> None:
+    """Under /files/. The files of a form or an archive are looked at one by one, as they come."""
+    if request.method == "OPTIONS" or not await _recognised(request, gateway):
+        return
+    path, _ = file_path(request.raw_path)
+    if tickets.is_form(request):
+        return
+    if request.method in _ON_FILES:
+        request.access.require(_ON_FILES[request.method], path)
+    elif request.method in ("PUT", "POST"):
+        request.access.require_below(Action.CREATE, path)
+
+
+async def to_uploads(request: Request, gateway: Gateway) -> None:
+    """Under /uploads/: to one's own."""
+    if request.method == "OPTIONS" or not await _recognised(request, gateway):
+        return
+    if request.raw_path not in resources.ROOTS and request.method in _ON_UPLOADS:
+        await _to_upload(request, gateway, request.method, resources.upload_id(request))
+
+
+async def to_tus(request: Request, gateway: Gateway) -> None:
+    """Under /tus/: to one's own; where a new one goes to is told by its metadata."""
+    method = tus_fields.method(request)
+    if method == "OPTIONS" or not await _recognised(request, gateway):
+        return
+    if request.raw_path in tus_fields.ROOTS:
+        if method == "POST":
+            request.access.require_below(Action.CREATE, "")
+    elif method in _ON_UPLOADS:
+        await _to_upload(request, gateway, method, tus_fields.upload_id(request.raw_path.decode("latin1")))
+
+
+async def to_tickets(request: Request, gateway: Gateway) -> None:
+    """Under /tickets/. What one allows must be allowed to who makes it, which is looked at once it is read."""
+    if request.method != "OPTIONS" and await _recognised(request, gateway):
+        tickets.admit(request)
+
+
+async def to_metrics(request: Request, gateway: Gateway) -> None:
+    """They tell of everybody, so whoever reads them must be allowed to read everything."""
+    if not await _recognised(request, gateway):
+        return
+    request.access.require_below(Action.READ, "")
+    request.access.require(Action.READ, "")
+
+
+async def open_to_all(request: Request, gateway: Gateway) -> None:
+    """Nobody is asked."""
+
+
+async def _to_upload(request: Request, gateway: Gateway, method: str, upload_id: str) -> None:
+    record = await gateway.resumables.look(upload_id)
+    request.access.require_for(_ON_UPLOADS[method], record)
+    if method == "PATCH":
+        request.grant = request.access.grant_for(record)
+
+
+async def _recognised(request: Request, gateway: Gateway) -> bool:
+    """Who it is, told to the request; False where nobody is asked. Raises what `Chain.recognise` does."""
+    chain = gateway.chain
+    if chain is None:
+        return False
+    evidence = request.evidence()
+    principal = await chain.recognise(evidence)
+    _check_origin(request, evidence, principal, gateway.settings.cors_origins)
+    if principal.via is Via.TICKET:  # it may be in the URL
+        request.also.append(("referrer-policy", "no-referrer"))
+    look_again = partial(_look_again, gateway, principal)
+    request.access = Access(principal, chain.root_of(principal), look_again)
+    return True
+
+
+async def _look_again(gateway: Gateway, principal: Principal) -> None:
+    """At the end of a request: by what is set up then."""
+    chain: Chain | None = gateway.chain
+    if chain is not None:
+        await chain.look_again(principal)
+
+
+def _check_origin(request: Request, evidence: Evidence, principal: Principal, origins: tuple[str, ...]) -> None:
+    """A browser sends cookies, certificates and Basic along by itself, also for a page of somebody else. Such a page
+    may not write: Sec-Fetch-Site tells of it, or the origin does. Raises `Forbidden`."""
+    if request.method in _SAFE or not _sent_by_itself(request, principal):
+        return
+    headers = request.headers
+    origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+    if site in ("same-origin", "none") or (site is None and origin is None) or origin in origins:
+        return
+    if site is None and origin is not None and urlsplit(origin).netloc == evidence.authority:
+        return
+    raise Forbidden("a page of another origin may not write with a credential that the browser adds")
+
+
+def _sent_by_itself(request: Request, principal: Principal) -> bool:
+    is_basic = request.headers.get("authorization", "").lower().startswith("basic ")
+    return is_basic or (principal.via in (Via.CERTIFICATE, Via.FORWARD) and "authorization" not in request.headers)
