@@ -1,7 +1,7 @@
 """Questions to servers of others: bounded in time and bytes, never redirected, never remembered.
 
-What one answer sets (a cookie, say) must not go out with the question of another, so a client here has no memory, takes
-nothing from the environment, and reads answers as they come, without undoing a coding that could expand.
+What one answer sets (a cookie, say) must not go out with the question of another, so nothing here has a memory, takes
+anything from the environment, or undoes a coding that could expand.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import httpx
 
 from h2gate.tables import Table
 
+_FIELDS = ((b"user-agent", b"h2gate"), (b"accept", b"*/*"), (b"accept-encoding", b"identity"))
 _KEPT_SECONDS = 4.0
 """An idle connection is kept; less than the five seconds after which some servers close theirs."""
 
@@ -66,7 +66,7 @@ def parsed(text: str) -> httpx.URL | None:
         n = found.port  # may raise
     except (httpx.InvalidURL, ValueError):
         return None
-    plain = not (found.userinfo or found.fragment or text != text.strip() or n == 0)
+    plain = not (found.userinfo or found.fragment or text != text.strip()) and (n is None or 0 < n < 1 << 16)
     secure = found.scheme == "https" or (found.scheme == "http" and _is_here(found.host))
     return found if plain and secure and found.host else None
 
@@ -92,19 +92,17 @@ class Outbound:
         self._seconds = seconds
         self._max_bytes = max_bytes
         self._connections = connections
-        self._client: httpx.AsyncClient | None = None
+        self._transport: httpx.AsyncHTTPTransport | None = None
 
-    def _opened(self) -> httpx.AsyncClient:
-        if self._client is None:
-            self._client = httpx.AsyncClient(
+    def _opened(self) -> httpx.AsyncHTTPTransport:
+        """A client would keep cookies; what is under it keeps connections alone."""
+        if self._transport is None:
+            self._transport = httpx.AsyncHTTPTransport(
                 verify=ssl.create_default_context(cafile=self._ca),
-                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
                 limits=httpx.Limits(max_connections=self._connections, keepalive_expiry=_KEPT_SECONDS),
-                timeout=self._seconds,
                 trust_env=False,
-                headers={"user-agent": "h2gate", "accept-encoding": "identity"},
             )
-        return self._client
+        return self._transport
 
     async def get(self, address: str, headers: Sequence[tuple[bytes, bytes]] = ()) -> Answer:
         """The answer to a GET. Raises `Unanswered`, `ValueError` where `headers` cannot be sent."""
@@ -124,16 +122,21 @@ class Outbound:
             raise Unanswered(f"{type(error).__name__}: {error}"[:200]) from None
 
     async def _get(self, address: str, headers: Sequence[tuple[bytes, bytes]]) -> Answer:
-        async with self._opened().stream("GET", address, headers=list(headers)) as response:
+        timeouts = {"timeout": httpx.Timeout(self._seconds).as_dict()}
+        request = httpx.Request("GET", address, headers=[*_FIELDS, *headers], extensions=timeouts)
+        response = await self._opened().handle_async_request(request)
+        try:
             body = bytearray()
             async for chunk in response.aiter_raw():
                 body += chunk
                 if len(body) > self._max_bytes:
                     raise Unanswered(f"the answer is longer than {self._max_bytes} bytes")
             return Answer(response.status_code, response.headers, bytes(body))
+        finally:
+            await response.aclose()
 
     async def close(self) -> None:
         """Let go of the connections."""
-        if self._client is not None:
-            await self._client.aclose()
-            self._client = None
+        if self._transport is not None:
+            await self._transport.aclose()
+            self._transport = None

@@ -336,9 +336,9 @@ def test_connections_are_used_again(peer: Peer) -> None:
     async def work(forwarding: Forwarding) -> None:
         for n in range(20):
             await forwarding.authenticate(asking(n))
-        client = forwarding._outbound._client
-        assert client is not None
-        opened.append(len(client._transport._pool.connections))  # type: ignore[attr-defined]
+        transport = forwarding._outbound._transport
+        assert transport is not None
+        opened.append(len(transport._pool.connections))
 
     within(settings(peer), work)
     assert opened == [1]

@@ -157,6 +157,9 @@ DESKS = """
 /readyz GET     none   200 200 200  200 200 200  200 200
 /readyz HEAD    none   200 200 200  200 200 200  200 200
 /readyz BREW    none   405 405 405  405 405 405  405 405
+/.well-known/oauth-protected-resource GET  none  404 404 404  404 404 404  404 404
+/.well-known/oauth-protected-resource HEAD none  404 404 404  404 404 404  404 404
+/.well-known/oauth-protected-resource BREW none  405 405 405  405 405 405  405 405
 / GET           none   200 200 200  200 200 200  200 200
 / HEAD          none   200 200 200  200 200 200  200 200
 / OPTIONS       none   200 200 200  200 200 200  200 200
