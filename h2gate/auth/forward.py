@@ -9,6 +9,7 @@ remembered for a moment, and a server that is down is left alone for a second.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from base64 import b64encode
 from collections import Counter
@@ -27,11 +28,13 @@ _MAX_ASKING = 256
 """Different questions at once, those that wait for a connection included."""
 _DOWN = (502, 503, 504)
 _MAX_BYTES = 64 << 10
-_MAX_KEPT = 10_000
+_MAX_KEPT = 4096
 _REFUSED_SECONDS = 1.0
 """A no is remembered for so long at most."""
 _UPLOAD_FIELDS = ("content-type", "upload-length", "upload-metadata")
 """What the server may want to know of an upload."""
+
+_log = logging.getLogger("h2gate.auth")
 
 _Verdict = Principal | GateError
 
@@ -106,7 +109,8 @@ class Forwarding:
             self._keep(key, verdict, kept_seconds(self._settings, answer))
             return verdict
         except Unanswered as error:
-            return Unrecognisable(f"the authentication server gave no answer to go by: {error}")
+            _log.warning("no answer to go by from the authentication server %s: %s", self._settings.url, error)
+            return Unrecognisable("the authentication server gives no answer to go by")
         except ValueError:  # a field that cannot be sent on: what came is at fault, not the server
             return Unauthenticated("the credential has characters that no credential has")
         finally:

@@ -34,6 +34,7 @@ _OURS = re.compile(r"host|connection|content-length|transfer-encoding|te|trailer
 """Fields of a message, not of whoever sends it: handed on, they would tell the server of another message."""
 _MAX_CHARS = 255
 _MAX_GROUPS = 500
+_MAX_FIELDS_BYTES = 16 << 10
 _MAX_CHALLENGE_BYTES = 1000
 
 
@@ -110,6 +111,8 @@ def judged(forward: Forward, answer: Answer) -> Principal | GateError:
         return Forbidden("the authentication server does not allow it")
     if not 200 <= answer.status < 300:
         raise Unanswered(f"it answered {answer.status}")
+    if sum(len(name) + len(value) for name, value in answer.headers.raw) > _MAX_FIELDS_BYTES:
+        raise Unanswered(f"its fields are longer than {_MAX_FIELDS_BYTES} bytes")
     return _principal(forward, answer.headers)
 
 

@@ -7,11 +7,14 @@ import hmac
 import json
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from hashlib import sha256
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as searching
+from hypothesis import strategies as st
 from joserfc.jwk import RSAKey
 
 from h2gate.auth import token as token_module
@@ -19,7 +22,7 @@ from h2gate.auth.base import Principal, Via
 from h2gate.auth.issuers import Claims, Issuer
 from h2gate.auth.rights import parse
 from h2gate.auth.token import Tokens
-from h2gate.errors import ExpiredCredential, Unauthenticated
+from h2gate.errors import ExpiredCredential, Unauthenticated, Unrecognisable
 from tests.auth.issuing import AUDIENCE, EC, ED, OTHER, RSA, SCOPE, Issuing, b64, evidence
 
 
@@ -186,6 +189,31 @@ def test_attack_is_refused_and_a_neighbour_is_not(issuer: Issuing, attack: Calla
     token, honest = attack(issuer), issuer.sign()
     within(issuer.settings(), work)
     assert "/evil" not in issuer.paths()
+
+
+@given(st.data())
+@searching(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_damaged_token_is_never_taken_and_never_breaks_anything(damaged: Damage, data: st.DataObject) -> None:
+    tokens, loop, good = damaged
+    at, by = data.draw(st.integers(0, len(good) - 1)), data.draw(st.text("AZaz09-_.= {\x00", max_size=3))
+    token = good[:at] + by + good[at + data.draw(st.integers(1, 40)) :]
+    try:
+        found = loop.run_until_complete(tokens.authenticate(evidence(token)))
+    except (Unauthenticated, Unrecognisable):
+        return
+    assert found is None or token == good
+
+
+Damage = tuple[Tokens, asyncio.AbstractEventLoop, str]
+
+
+@pytest.fixture
+def damaged(issuer: Issuing) -> Iterator[Damage]:
+    loop = asyncio.new_event_loop()
+    tokens = Tokens([issuer.settings()])
+    yield tokens, loop, issuer.sign(key=ED, algorithm="EdDSA")
+    loop.run_until_complete(tokens.close())
+    loop.close()
 
 
 def test_algorithm_that_the_policy_does_not_name_is_refused_though_the_key_fits(issuer: Issuing) -> None:
