@@ -222,8 +222,8 @@ async def recover(settings: Settings) -> tuple[int, int, int]:
         dropped, cut = await gateway.uploads.recover()
         await gateway.quotas.recount()
         differing = await gateway.resumables.recover()
-        await gateway.quotas.agree()
         await gateway.tell_untold()
+        await gateway.quotas.agree()  # not before: what came some other way is no upload that nobody was told of
         return dropped, cut, differing
 
 

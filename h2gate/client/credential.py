@@ -28,8 +28,9 @@ AGAIN = "h2gate.again"
 EARLY_SECONDS = 30.0
 """So long before its end a token is refreshed, or a fifth of its life before, if that is less."""
 EARLY_PAUSE_SECONDS = 5.0
+"""Between refreshes for a token's age, or half of its life."""
 PAUSE_SECONDS = 30.0
-"""Between refreshes, while the token still serves and when they bring nothing."""
+"""Between refreshes that bring nothing."""
 
 Send = Callable[[httpx.Request], Awaitable[httpx.Response]]
 
@@ -91,14 +92,16 @@ class Bearer:
             await self._ask_if_due(None)
         token = self._token
         assert token is not None
-        left = seconds_left(token)
-        if left > min(EARLY_SECONDS, (token.lifetime_seconds or math.inf) / 5):
+        left, lifetime = seconds_left(token), token.lifetime_seconds or math.inf
+        if left > min(EARLY_SECONDS, lifetime / 5):
+            return token
+        is_due = time.monotonic() - self._asked_at >= min(EARLY_PAUSE_SECONDS, lifetime / 2)
+        if self._asking is None and not is_due:  # one that looks old anew has a clock that is not ours
             return token
         if left > 0:  # it still serves, whatever comes of this
-            if self._asking is not None or time.monotonic() - self._asked_at >= EARLY_PAUSE_SECONDS:
-                with suppress(GateError, TimeoutError):
-                    async with asyncio.timeout(left / 2):
-                        await self._ask(token)
+            with suppress(GateError, TimeoutError):
+                async with asyncio.timeout(left / 2):
+                    await self._ask(token)
         else:
             await self._ask_if_due(token)
         return self._token or token
@@ -130,10 +133,13 @@ class Bearer:
             raise copy.copy(error) from error
 
     async def _exchange(self, stale: Token | None) -> None:
-        self._asked_at, self._failure = time.monotonic(), None
+        began, self._failure = time.monotonic(), None
+        if stale is not None:  # what comes first may be as old as it likes
+            self._asked_at = began
         try:
             fresh = await self._source.token(stale)
         except GateError as error:  # what worked before may do so again
+            self._asked_at = began
             error.retry = error.retry or (stale is not None and type(error) is NoToken)
             self._in_vain, self._failure = not error.retry, error
             raise

@@ -139,7 +139,7 @@ async def grant(asker: Asker, at: Endpoints, form: Mapping[str, str]) -> Grant:
         seconds = float(found["expires_in"]) if "expires_in" in found else None
     except (TypeError, ValueError):
         seconds = None
-    if seconds is not None:  # by our own clock, whatever the issuer's is
+    if seconds is not None and seconds > 0:  # by our own clock, whatever the issuer's is
         token = Token(token.value, now + seconds, seconds)
     refresh = str(found.get("refresh_token") or "")
     if len(refresh) > MAX_BYTES:

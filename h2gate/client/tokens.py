@@ -52,7 +52,8 @@ class Token:
             raise NoToken(f"{source}: what is there is no token")
         claims = _claims(value)
         expires, issued = _number(claims.get("exp")), _number(claims.get("iat"))
-        return cls(value, expires, expires - issued if expires is not None and issued is not None else None)
+        lifetime = expires - issued if expires is not None and issued is not None else 0.0
+        return cls(value, expires, lifetime if lifetime > 0 else None)
 
 
 class TokenSource(Protocol):
@@ -189,13 +190,13 @@ def _claims(value: str) -> dict[str, object]:
         return {}
     try:
         found = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
 def _number(claim: object) -> float | None:
-    return float(claim) if isinstance(claim, int | float) and 0 <= claim < 1 << 40 else None
+    return float(claim) if isinstance(claim, int | float) and 0 < claim < 1 << 40 else None
 
 
 def seconds_left(token: Token) -> float:

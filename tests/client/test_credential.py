@@ -458,6 +458,16 @@ async def test_token_is_refreshed_before_it_expires(left: float, lifetime: float
     assert sent.headers["authorization"] == ("Bearer new" if is_old else "Bearer old")
 
 
+@pytest.mark.parametrize("lifetime", [3600.0, None])
+async def test_clock_that_is_ahead_costs_no_refresh_for_each_request(lifetime: float | None) -> None:
+    """Every token looks old as it comes, and is taken nevertheless."""
+    source = Made(*(Token(f"{number}", 1.0, lifetime) for number in range(20)))
+    bearer = Bearer(source)
+    for _ in range(20):
+        assert (await bearer.send(request(), accept)).status_code == 200
+    assert len(source.stale) == 2
+
+
 async def test_refresh_goes_on_when_the_request_is_cancelled() -> None:
     source = Made(Token("old", 1.0), Token("new"))
     bearer = Bearer(source)

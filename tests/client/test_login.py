@@ -7,8 +7,10 @@ import json
 import os
 import stat
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +215,13 @@ async def test_refresh_token_is_used_once_and_its_successor_kept(tls: Tls, tmp_p
         assert not on.issuer.dead_on_reuse
 
 
+@pytest.mark.parametrize("seconds", [0, -1, None])
+async def test_lifetime_that_is_none_is_not_heeded(tls: Tls, tmp_path: Path, seconds: float | None) -> None:
+    async with bed(tls, tmp_path) as on:
+        on.issuer.lifetime_seconds = seconds
+        assert (await on.log_in()).access == Token("access-1")
+
+
 async def test_clients_that_refresh_at_once_use_one_refresh_token(tls: Tls, tmp_path: Path) -> None:
     async with bed(tls, tmp_path) as on:
         first = (await on.log_in()).access
@@ -346,9 +355,8 @@ async def test_token_is_refreshed_before_its_end_by_our_own_clock(tls: Tls, tmp_
     async with bed(tls, tmp_path / "state") as on:
         guard = Guard(on.issuer.live)
         served = serve(make_app=guard)
-        on.issuer.lifetime_seconds = 0
-        await on.log_in(served.url)
-        on.issuer.lifetime_seconds = 3600
+        login = await on.log_in(served.url)
+        on.store.write(replace(login, access=Token(login.access.value, time.time() - 1, 3600.0)))
         async with Client(served.url, ca=[served.ca], token=on.source(served.url)) as gate:
             await gate.ls()
         assert guard.n_refused() == 0

@@ -28,6 +28,9 @@ def jwt(**claims: object) -> str:
     return ".".join([*encoded, "c2lnbmF0dXJl"])
 
 
+DEEP = f"x.{base64.urlsafe_b64encode(b'[' * 3000 + b']' * 3000).decode()}.x"
+
+
 def private(path: Path, text: str, mode: int = 0o600) -> Path:
     path.write_text(text)
     path.chmod(mode)
@@ -52,7 +55,7 @@ def test_jwt_tells_when_it_expires_and_how_long_it_lives() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["opaque", "h2g_id_secret", "a.b.c", f"{'e30'}.{'W10'}.x", jwt(exp="soon"), "a+/~-_=="]
+    "text", ["opaque", "h2g_id_secret", "a.b.c", DEEP, f"{'e30'}.{'W10'}.x", jwt(exp="soon"), "a+/~-_=="]
 )
 def test_token_that_says_nothing_of_its_end_is_taken(text: str) -> None:
     assert Token.of(text, "x") == Token(text)

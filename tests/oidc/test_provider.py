@@ -205,12 +205,16 @@ def test_person_logs_in_by_a_device_code_and_uploads_while_keys_rotate_and_the_t
     (tmp_path / "large").write_bytes(os.urandom(4 * MIB))
     (tmp_path / "small").write_bytes(b"small")
     url = f"{served.url}/files/inbox/"
-    with person.begin("put", "--quiet", "--limit-rate", "1M", str(tmp_path / "large"), url) as long:
+    assert person.run("ls", url) == 0
+    with person.begin("put", "--limit-rate", "1M", str(tmp_path / "large"), url) as long:
         assert person.run("put", "--quiet", str(tmp_path / "small"), url) == 0
         provider.tell("rotate EC")
         _, said = long.communicate(timeout=2 * SECONDS)
     assert long.returncode == 0, said
+    assert "goes on" in said, "no upload outlived its token"
     for name in ("large", "small"):
         assert served.path(f"inbox/{name}").read_bytes() == (tmp_path / name).read_bytes()
+    (tmp_path / "large").write_bytes(b"another")
+    assert person.run("put", str(tmp_path / "large"), url) == 7, "who may create only has replaced a file"
     assert person.run("logout", f"{served.url}/") == 0
     assert person.run("ls", url) == 7
