@@ -35,8 +35,8 @@ expires = 2030-01-31T12:00:00Z
 [[certificates]]
 subject = "CN=a,O=b"
 rights = ["storage.create:/x", "storage.read:/"]
-[tickets]
-max_seconds = 60
+[audit]
+max_bytes = "1M"
 """
     policy = load(policy_of(tmp_path, text))
     assert policy.client_ca == tmp_path / "clients.pem"
@@ -48,7 +48,7 @@ max_seconds = 60
     assert (str(key.principal.rights), key.principal.expires_at) == ("storage.read:/in", 1896091200.0)
     (known,) = policy.certificates
     assert str(known.principal.rights) == "storage.create:/x storage.read:/"
-    assert policy.table("tickets").integer("max_seconds") == 60
+    assert policy.table("audit").text("max_bytes") == "1M"
 
 
 @pytest.mark.parametrize(
