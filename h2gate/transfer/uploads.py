@@ -6,6 +6,7 @@ under its path, then the sender is told. Whatever stopped before the end was tol
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import secrets
 import time
@@ -100,13 +101,22 @@ class Uploads:
             if precondition is not None:
                 may_replace = await self.may_replace(path, precondition, allowed=grant.may_replace)
             upload = replace(upload, sha256=hashes.value("sha-256"))
-            await self._ledger.add(upload)
+            await self._add(upload)
             with telling_why(path, may_replace=grant.may_replace):
                 replaced = await self.show(upload, may_replace, hashes.running)
         except BaseException:
             await self._storage.discard(upload.id)
             raise
         return File(path, upload.identity, upload), replaced
+
+    async def _add(self, upload: Upload) -> None:
+        """Record it. Who is cancelled meanwhile has recorded it all the same, and would leave it counted for ever."""
+        try:
+            await self._ledger.add(upload)
+        except asyncio.CancelledError:
+            with suppress(GateError):
+                await self._ledger.remove(upload.id)
+            raise
 
     async def show(self, upload: Upload, may_replace: bool | Identity, running: Any, *, partial: bool = False) -> bool:
         """Show under its path what is durable under the id of `upload`, which is recorded; whether it replaced a file.
