@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import filecmp
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from loadtest import peers
 from loadtest.clients import LIMIT_SECONDS, STREAMS, SendFailed, Wrap
-from loadtest.peers import REPOSITORY, Certificates, Peer
+from loadtest.peers import REPOSITORY, Peer
 from loadtest.workloads import BytesLost
 
 RCLONE_TRANSFERS = 16
@@ -123,19 +120,6 @@ def tar(place: Path) -> Sender:
         return _timed(["sh", "-c", f"tar c -C '{folder.path}' . | tar x -C '{place / name}'"])
 
     return Sender("tar c, tar x", None, send, lambda name: place / name)
-
-
-@contextmanager
-def serve_webdav(folder: Path, certificates: Certificates, *, host: str = peers.LOOPBACK) -> Iterator[Peer]:
-    """`rclone serve webdav` with TLS. Raises `PeerFailed`, also when there is no rclone here."""
-    if shutil.which("rclone") is None:
-        raise peers.PeerFailed("rclone is not installed")
-    port, data = peers.free_port(host), folder / "data"
-    (data / "files").mkdir(parents=True)
-    arguments = ["rclone", "serve", "webdav", "--config", "/dev/null", str(data), "--addr", f"{host}:{port}"]
-    arguments += ["--cert", str(certificates.cert), "--key", str(certificates.key)]
-    with peers.serving("rclone", arguments, folder, host, port, certificates) as peer:
-        yield peer
 
 
 def _timed(command: list[str]) -> Sent:
