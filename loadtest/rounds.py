@@ -21,8 +21,9 @@ from loadtest import clients, peers, senders, workloads
 from loadtest.peers import LOOPBACK, Peer
 from loadtest.peers.catalogue import kind
 from loadtest.report import Sample
-from loadtest.senders import Folder, Sender
+from loadtest.senders import Sender
 from loadtest.wan import Link
+from loadtest.workloads import Folder
 
 SERVERS = ("h2gate", "bare", "nginx", "tuned")
 SENDERS = ("ours", "curl", "rclone", "tar")

@@ -1,0 +1,243 @@
+"""What is compared: each case is one workload over one path, with everybody who takes part in it.
+
+`seconds` is what all its rounds take on two cores that write 500 MB/s; a run's time is shared out by it, so that a
+slower machine measures fewer rounds, never fewer cases.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from loadtest.comparison.contestants import Contestant
+from loadtest.route import Shape
+
+KIB, MIB, GIB, GB = 1 << 10, 1 << 20, 1 << 30, 10**9
+ROUNDS = 5
+LOOPBACK = Shape()
+RTTS_MS = (0.0, 10.0, 50.0, 100.0, 200.0)
+SEED_SECONDS = {2: 10, 3: 40, 4: 55, 5: 75, 6: 85, 7: 98, 8: 114, 9: 132, 10: 180}
+"""Seconds that the Flask stack took which this project was begun for; the key is GB."""
+
+Make = Literal["many", "alike", "day", "sparse"]
+Measure = Literal["transfer", "beside", "stall", "trace"]
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """`count` files of `size` bytes each; of a `day`, on average."""
+
+    make: Make
+    count: int
+    size: int
+
+    @property
+    def total_bytes(self) -> int:
+        return self.count * self.size
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """`group` and `x` say where its figures go in plots; ratios are to `baseline`."""
+
+    name: str
+    title: str
+    group: str
+    workload: Workload
+    contestants: tuple[Contestant, ...]
+    baseline: str
+    seconds: float
+    shape: Shape = LOOPBACK
+    x: float = 0.0
+    rounds: int = ROUNDS
+    warm_up: bool = True
+    cut_seconds: float | None = None
+    measure: Measure = "transfer"
+
+    @property
+    def disk_bytes(self) -> int:
+        """What has to be free: the source, and what is stored of it at the same time, or until the case is over."""
+        rounds = (self.rounds + self.warm_up) * len(self.contestants) if self.kept else 1
+        source = 0 if self.workload.make == "sparse" else self.workload.total_bytes
+        return source + rounds * self.workload.total_bytes + GIB // 2
+
+    @property
+    def warm(self) -> bool:
+        """Whether page cache is made at hand before each measurement: what that costs is not the servers' doing."""
+        return self.kept or self.group == "gate"
+
+    @property
+    def kept(self) -> bool:
+        """Whether what was stored stays until the case is over: deleting thousands of files slows the next ones."""
+        return self.workload.count >= 2_000
+
+
+def by(names: str) -> tuple[Contestant, ...]:
+    return tuple(Contestant(name) for name in names.split())
+
+
+ONE_GIB = Workload("many", 1, GIB)
+QUARTER = Workload("many", 1, 256 * MIB)
+LARGE_FILES = Workload("many", 64, 16 * MIB)
+SMALL_FILES = Workload("many", 10_000, 10 * KIB)
+FEWER_SMALL = Workload("many", 2_000, 10 * KIB)
+LOSSY = Workload("many", 16, 2 * MIB)
+DAY = Workload("day", 1_000, 256 * KIB)
+
+
+def large() -> list[Case]:
+    who = by("h2gate/curl2 h2gate/curl1 bare/curl2 nginx/curl2 nginx/curl1 plain/curl2")
+    everybody = by(
+        "h2gate/curl2 nginx/curl2 tuned/curl2 apache/curl2 apache/curl1 rclone/curl2 plain/curl2 plain/curl1 "
+        "gunicorn/curl2 gunicorn/curl1 granian/curl2 granian/curl1 tus/curl2 tus/curl1"
+    )
+    pipes = by(
+        "h2gate/pipe2 h2gate/pipe1 nginx/pipe2 nginx/pipe1 apache/pipe2 plain/pipe2 gunicorn/pipe2 granian/pipe2"
+    )
+    return [
+        Case("large-1g", "One file of 1 GiB, loopback", "large", ONE_GIB, who, "nginx/curl2", 240, cut_seconds=20),
+        Case(
+            "all-256m", "One file of 256 MiB, loopback", "large", QUARTER, everybody, "nginx/curl2", 230, cut_seconds=20
+        ),
+        Case("pipe-256m", "256 MiB of unknown length", "large", QUARTER, pipes, "nginx/pipe2", 130, cut_seconds=20),
+    ]
+
+
+def distance() -> list[Case]:
+    cases = []
+    for rtt in RTTS_MS:
+        plain = " plain/curl2 plain/curl1" if rtt in (0.0, 50.0) else ""
+        who = by(f"h2gate/curl2 h2gate/curl1 nginx/curl2 nginx/curl1{plain}")
+        shape, seconds = Shape(rtt), (90 if not rtt else 110 + 0.4 * rtt) + 40 * bool(plain)
+        title = f"One file of 256 MiB, {shape.label}"
+        cases.append(
+            Case(f"rtt-{rtt:g}", title, "rtt", QUARTER, who, "h2gate/curl1", seconds, shape, rtt, cut_seconds=8)
+        )
+    return cases
+
+
+def many() -> list[Case]:
+    far = Shape(50)
+    who = by("h2gate/put h2gate/curl2 h2gate/curl1x6 h2gate/curl1x16 h2gate/curl1 nginx/curl2 plain/curl2")
+    small = by("h2gate/put h2gate/singles h2gate/curl2 h2gate/curl1x6 h2gate/curl1x16 plain/curl2 rclone/rclone")
+    base = "h2gate/curl1x6"
+    cases = [
+        Case(
+            "files-64", f"64 files of 16 MiB, {far.label}", "files", LARGE_FILES, who, base, 420, far, 50,
+            cut_seconds=15,
+        ),
+        Case(
+            "files-10k", f"10,000 files of 10 KiB, {far.label}", "files", SMALL_FILES, small, base, 420, far, 50,
+            cut_seconds=10,
+        ),
+        Case(
+            "files-10k-near", "10,000 files of 10 KiB, loopback", "files", SMALL_FILES, small, base, 270,
+            cut_seconds=10,
+        ),
+        Case(
+            "day", f"An instrument's day: 1,000 files, 250 MiB, {far.label}", "files", DAY,
+            by("h2gate/put h2gate/curl2 h2gate/curl1x6 rclone/rclone"), base, 140, far, 50, cut_seconds=15,
+        ),
+    ]  # fmt: skip
+    for rtt in (0.0, 10.0, 50.0, 100.0):
+        who, title = by("h2gate/put h2gate/singles h2gate/curl1x6"), f"2,000 files of 10 KiB, {Shape(rtt).label}"
+        cases.append(Case(f"small-{rtt:g}", title, "small", FEWER_SMALL, who, base, 75, Shape(rtt), rtt, cut_seconds=8))
+    return cases
+
+
+def loss() -> list[Case]:
+    who, cases = by("h2gate/put h2gate/put4 h2gate/curl1x6"), []
+    for percent, seconds in ((0.1, 80), (1.0, 200)):
+        shape = Shape(50, 1000, percent)
+        title = f"16 files of 2 MiB, {shape.label}"
+        base = "h2gate/curl1x6"
+        cases.append(
+            Case(f"loss-{percent:g}", title, "loss", LOSSY, who, base, seconds, shape, percent, cut_seconds=30)
+        )
+    return cases
+
+
+def alongside() -> list[Case]:
+    body, path = Workload("many", 1, KIB), Shape(10, 200)
+    who = by("h2gate/curl2 h2gate/curl1 nginx/curl2 nginx/curl1 plain/curl2")
+    stalled = by("h2gate/curl2 nginx/curl2 plain/curl2 gunicorn/curl2 granian/curl2")
+    sink, traced = Workload("many", 8, 64 * MIB), Workload("many", 1, 64 * MIB)
+    return [
+        Case(
+            "beside", f"Small requests beside a large upload of 5 s, {path.label}", "beside", body, who,
+            "h2gate/curl1", 180, path, measure="beside",
+        ),
+        Case(
+            "stall", "Eight uploads of 64 MiB while the disk takes nothing for 5 s", "stall", sink, stalled,
+            "nginx/curl2", 70, rounds=1, warm_up=False, measure="stall",
+        ),
+        Case(
+            "trace", f"The window of one upload of 64 MiB, {Shape(50).label}", "trace", traced,
+            by("h2gate/curl2 nginx/curl2 plain/curl2"), "", 20, Shape(50), rounds=1, warm_up=False, measure="trace",
+            cut_seconds=6,
+        ),
+    ]  # fmt: skip
+
+
+def growth() -> list[Case]:
+    cases = [
+        Case(
+            f"grow-{gib}", f"One file of {gib} GiB, loopback", "grow", Workload("sparse", 1, gib * GIB),
+            by("h2gate/curl2"), "", 12 * gib, x=gib, rounds=3, warm_up=False,
+        )
+        for gib in (1, 4, 16)
+    ]  # fmt: skip
+    for streams in (1, 16, 64, 256):
+        who, alike = by(f"h2gate/h2load{streams} nginx/h2load{streams}"), Workload("alike", 256, 2 * MIB)
+        title, base = f"256 files of 2 MiB, {streams} at once", f"nginx/h2load{streams}"
+        cases.append(Case(f"streams-{streams}", title, "streams", alike, who, base, 40, x=streams, cut_seconds=20))
+    for gb in SEED_SECONDS:
+        work = Workload("sparse", 1, gb * GB)
+        cases.append(
+            Case(
+                f"seed-{gb}", f"One file of {gb} GB, loopback", "seed", work, by("h2gate/curl2"), "", 3.5 * gb, x=gb,
+                rounds=1, warm_up=False,
+            )
+        )  # fmt: skip
+    return cases
+
+
+def requests() -> list[Case]:
+    who = by("h2gate/h2load100 bare/h2load100 nginx/h2load100 plain/h2load100 gunicorn/h2load100 granian/h2load100")
+    alike = Workload("alike", 5_000, 10 * KIB)
+    title = "5,000 files of 10 KiB, 100 at once, loopback"
+    return [Case("requests", title, "requests", alike, who, "nginx/h2load100", 130, cut_seconds=15)]
+
+
+def full() -> list[Case]:
+    """At most an hour."""
+    return [*large(), *requests(), *distance(), *many(), *loss(), *alongside(), *growth()]
+
+
+def quick() -> list[Case]:
+    """Each kind of case once, smaller: whether all works, and roughly how it stands. At most five minutes."""
+    wanted = {"all-256m": 16, "rtt-0": 8, "rtt-50": 16, "files-64": 20, "files-10k": 24, "small-0": 10, "small-50": 14}
+    wanted |= {"loss-1": 18, "beside": 40, "stall": 40, "trace": 12, "requests": 16, "grow-1": 5, "streams-64": 5}
+    return [_smaller(case, wanted[case.name]) for case in full() if case.name in wanted]
+
+
+def _smaller(case: Case, seconds: float) -> Case:
+    work = case.workload
+    if case.measure == "transfer" and case.name != "grow-1":
+        least = {"files-10k": 500, "requests": 500, "small-0": 500, "small-50": 500}.get(case.name, work.count)
+        size = work.size if least < work.count or work.size < MIB else max(work.size // 16, MIB)
+        work = replace(work, count=least, size=size)
+    cut = None if case.cut_seconds is None else min(case.cut_seconds, 4)
+    title = f"{case.title} (in small: {work.count} × {work.size / KIB:g} KiB)"  # noqa: RUF001
+    return replace(case, title=title, workload=work, rounds=1, warm_up=False, seconds=seconds, cut_seconds=cut)
+
+
+def with_rounds(case: Case, rounds: int) -> Case:
+    return replace(case, rounds=rounds, seconds=case.seconds * (rounds + case.warm_up) / (case.rounds + case.warm_up))
+
+
+def fingerprint(cases: Sequence[Case]) -> str:
+    """Of the plan: what was measured by another one is not gone on with."""
+    return hashlib.sha256(repr(cases).encode()).hexdigest()[:16]
