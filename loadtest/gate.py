@@ -1,4 +1,4 @@
-"""`python -m loadtest.run gate`: what an upload costs the server beside nginx in the same rounds, and no more than it did.
+"""`python -m loadtest.run gate`: what an upload costs beside nginx in the same rounds, and no more than it did.
 
 CPU seconds differ from machine to machine and from day to day; their ratio to nginx's, taken within a round, differs
 less. It is compared with the last good one, which is committed (`gate.json`); beyond 15 % the gate is shut.

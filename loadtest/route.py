@@ -24,13 +24,16 @@ class Shape:
     rtt_ms: float = 0.0
     mbit: float = 1000.0
     loss_percent: float = 0.0
+    congestion: str = "cubic"
+    """The senders' TCP congestion control; where it cannot be had, reno or what the machine has."""
 
     @property
     def label(self) -> str:
         if not self.rtt_ms:
             return "loopback"
+        other = f", {self.congestion}" if self.congestion != "cubic" else ""
         loss = f", {self.loss_percent:g} % loss" if self.loss_percent else ""
-        return f"{self.rtt_ms:g} ms, {self.mbit:g} Mbit/s{loss}"
+        return f"{self.rtt_ms:g} ms, {self.mbit:g} Mbit/s{loss}{other}"
 
 
 class Route:
@@ -118,7 +121,14 @@ def open_route(shape: Shape, *, counted: bool, seconds: float) -> Iterator[Route
         return
     reason = why_not()
     if reason is None:
-        with Link(rtt_ms=shape.rtt_ms, mbit=shape.mbit, loss_percent=shape.loss_percent, seconds=seconds) as link:
+        link = Link(
+            rtt_ms=shape.rtt_ms,
+            mbit=shape.mbit,
+            loss_percent=shape.loss_percent,
+            congestion=shape.congestion,
+            seconds=seconds,
+        )
+        with link:
             yield LinkRoute(link, counted=counted)
         return
     if shape.loss_percent:

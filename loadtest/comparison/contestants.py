@@ -19,7 +19,8 @@ class Via:
 
     label: str
     http: str
-    make: Callable[[Peer, Wrap], Sender]
+    make: Callable[[Peer, Wrap], Sender] | None
+    """None for what is measured by a sender of its own (`special`)."""
 
 
 def _h2load(streams: int) -> Via:
@@ -39,7 +40,10 @@ def _curl1(connections: int) -> Via:
 
 
 VIAS = {
-    "curl2": Via("HTTP/2, curl", "2", senders.curl),
+    "curl2": Via("HTTP/2, curl", "2", partial(senders.curl, at_once=64)),
+    "beside2": Via("HTTP/2, all on one connection", "2", None),
+    "beside1": Via("HTTP/1.1, a connection each", "1.1", None),
+    "trace": Via("HTTP/2", "2", None),
     "curl1": _curl1(1),
     "curl1x6": _curl1(6),
     "curl1x16": _curl1(16),
@@ -73,4 +77,5 @@ class Contestant:
         return f"{self.kind.name}: {self.via.label}"
 
     def sender(self, peer: Peer, wrap: Wrap) -> Sender:
+        assert self.via.make is not None
         return self.via.make(peer, wrap)

@@ -132,7 +132,7 @@ def trace(case: Case, stage: Stage, contestant: Contestant) -> Measured:
     if told["status"] and not 200 <= told["status"] < 300:
         raise SendFailed(f"{contestant.label} was answered {told['status']}")
     points = told["points"]
-    found = {"MiB sent": points[-1][1], "largest window MiB": max(allowed - sent for _, sent, allowed in points)}
+    found = {"MiB sent": points[-1][1], "largest window MiB": told["largest_window"] / MIB}
     return Measured(found, points)
 
 

@@ -1,12 +1,13 @@
 """`python -m loadtest.comparison.trace FILE URL`: one upload over HTTP/2, and how its window went.
 
-The sender is h2 on a plain socket: it does what flow control lets it and nothing else. Prints a JSON array of
-`[seconds, MiB sent, MiB that it may have sent by now]`; what lies between the two is the window that is open.
+The sender is h2 on a plain socket: it does what flow control lets it and nothing else. Prints a JSON object; its
+`points` are `[seconds, MiB sent, MiB that may be sent by now]`: what lies between is the window that is open.
 """
 
 from __future__ import annotations
 
 import json
+import select
 import socket
 import ssl
 import time
@@ -34,6 +35,7 @@ class Upload:
         self._began = time.monotonic()
         self._ended = False
         self.status = 0
+        self.largest_window = 0
         self.points: list[tuple[float, float, float]] = []
         self._h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding="utf-8"))
         self._h2.initiate_connection()
@@ -45,16 +47,17 @@ class Upload:
         while not self.status and time.monotonic() < end_at:
             try:
                 self._send()
-                data = self._socket.recv(65536)
-            except TimeoutError:
+                self._receive()
+            except (TimeoutError, ConnectionError):
                 return
-            if not data:
-                return
-            for event in self._h2.receive_data(data):
-                if isinstance(event, h2.events.ResponseReceived):
-                    self.status = next(
-                        int(value) for name, value in event.headers or [] if name in (":status", b":status")
-                    )
+
+    def _receive(self) -> None:
+        data = self._socket.recv(65536)
+        if not data:
+            raise ConnectionError("the server closed the connection")
+        for event in self._h2.receive_data(data):
+            if isinstance(event, h2.events.ResponseReceived):
+                self.status = next(int(value) for name, value in event.headers or [] if name in (":status", b":status"))
 
     def _send(self) -> None:
         self._note()
@@ -63,7 +66,11 @@ class Upload:
             self._h2.send_data(STREAM, bytes(self._body[self._sent : self._sent + size]))
             self._sent += size
             self._socket.sendall(self._h2.data_to_send())
+            if self._socket.pending() or select.select([self._socket], [], [], 0)[0]:
+                self._note()
+                self._receive()
         if self._sent == len(self._body) and not self._ended:
+            self._note()
             self._h2.end_stream(STREAM)
             self._ended = True
         self._socket.sendall(self._h2.data_to_send())
@@ -72,7 +79,9 @@ class Upload:
     def _note(self) -> None:
         if self._ended:
             return
-        allowed = self._sent + max(0, self._h2.local_flow_control_window(STREAM))
+        window = max(0, self._h2.local_flow_control_window(STREAM))
+        self.largest_window = max(self.largest_window, window)
+        allowed = min(self._sent + window, len(self._body))
         self.points.append((round(time.monotonic() - self._began, 4), self._sent / MIB, allowed / MIB))
 
 
@@ -92,7 +101,9 @@ def main(ca: str, seconds: float, file: Path, url: str) -> None:
         upload = Upload(connection, file.read_bytes(), parts.netloc, parts.path)
         upload.run(time.monotonic() + seconds)
     step = max(1, len(upload.points) // POINTS)
-    click.echo(json.dumps({"status": upload.status, "points": upload.points[::step]}))
+    points = [*upload.points[:-1:step], *upload.points[-1:]]
+    told = {"status": upload.status, "largest_window": upload.largest_window, "points": points}
+    click.echo(json.dumps(told))
 
 
 if __name__ == "__main__":

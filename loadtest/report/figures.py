@@ -15,7 +15,7 @@ def plots(saved: dict[str, Any]) -> list[str]:
     made = [
         over(cases, "rtt", "MB/s", "Throughput over round trip, 256 MiB", "round trip in ms"),
         over(cases, "small", "files/s", "Small files over round trip, 10 KiB each", "round trip in ms"),
-        *[_cpu(case) for case in cases if case["name"] in ("large-1g", "all-256m")],
+        *[_cpu(case) for case in cases if case["name"] in ("large-1g", "everybody")],
         over(cases, "loss", "MB/s", "Throughput over loss, 50 ms", "packets lost in %"),
         *[_stall(case) for case in cases if case["measure"] == "stall"],
         *[_window(case, who) for case in cases if case["measure"] == "trace" for who in case["series"]],
@@ -37,6 +37,8 @@ def over(cases: Sequence[dict[str, Any]], group: str, figure: str, title: str, x
                 if (its := each.get(figure)) is not None:
                     label = _without_number(who) if group == "streams" else who
                     found.setdefault(label, []).append(Point(case["x"], its.median, its.low, its.high))
+    if len({point.x for points in found.values() for point in points}) < 2:
+        return ""
     return lines(title, x_label, figure, [Line(who, tuple(points)) for who, points in found.items()])
 
 

@@ -67,7 +67,7 @@ def bars(title: str, unit: str, drawn: Sequence[Bar]) -> str:
     """Lying bars, with the spread over the rounds; empty when there is nothing to draw."""
     if not drawn:
         return ""
-    top, left = ceiling(max(bar.high for bar in drawn)), 240
+    top, left = ceiling(max(bar.high for bar in drawn)), 300
     height = TOP + BAR * len(drawn) + 12
 
     def across(value: float) -> float:

@@ -66,10 +66,11 @@ def table(case: dict[str, Any]) -> Table:
         elif (reason := case["out"].get(contestant)) is not None:
             rows.append([contestant, f"skipped: {reason}"])
         elif contestant in found:
-            rows.append(_row(contestant, figures, found[contestant]))
+            rows.append(_row(contestant, figures, found[contestant], _compared(case)))
         else:
             rows.append([contestant, "not measured"])
-    heads = ["", *(head for figure in figures for head in ((figure, "ratio") if figure in COMPARED else (figure,)))]
+    compared = _compared(case)
+    heads = ["", *(head for figure in figures for head in ((figure, "ratio") if figure in compared else (figure,)))]
     return Table(heads, [row + [""] * (len(heads) - len(row)) for row in rows], notes)
 
 
@@ -78,18 +79,24 @@ def _figures(case: dict[str, Any], found: dict[str, dict[str, Summary]]) -> list
     known = {figure for figures in found.values() for figure in figures}
     if case["group"] != "seed":
         known.discard("seconds")
-    if case["workload"]["files"] >= 1000:
-        known -= {"server CPU s/GiB", "client CPU s/GiB"}
+    if case["measure"] == "stall":
+        known.discard("server MiB")
+    small = case["workload"]["files"] >= 500
+    known -= {f"{who} {unit}" for who in ("server CPU", "client CPU") for unit in [("µs/file", "s/GiB")[small]]}
     return [figure for figure in FIGURES if figure in known]
 
 
-def _row(contestant: str, figures: Sequence[str], found: dict[str, Summary]) -> list[str]:
+def _compared(case: dict[str, Any]) -> Sequence[str]:
+    return COMPARED if case["baseline"] else ()
+
+
+def _row(contestant: str, figures: Sequence[str], found: dict[str, Summary], compared: Sequence[str]) -> list[str]:
     cut = " ✂" if "cut" in found else ""
     row = [contestant + cut]
     for figure in figures:
         each = found.get(figure)
         row.append(spread(each) if each is not None else "")
-        if figure in COMPARED:
+        if figure in compared:
             row.append(f"{each.ratio:.2f}" if each is not None and each.ratio is not None else "")
     return row
 
