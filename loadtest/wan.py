@@ -42,8 +42,8 @@ class Link:
     """A link that is up inside `with`. Lasts `seconds` at most; raises `LinkUnavailable` where there can be none.
 
     `near_address` is this machine's, `far_address` the far host's. `queue_bytes` is the bottleneck's buffer, by default
-    one round trip's worth. `congestion` is the far host's TCP congestion control; where the kernel does not let it have what
-    was asked for, it is reno or this machine's default, and named here once the link is up.
+    one round trip's worth. `congestion` is the far host's TCP congestion control; where the kernel does not let it have
+    what was asked for, it is reno or this machine's default, and named here once the link is up.
     """
 
     def __init__(
