@@ -14,7 +14,10 @@ from loadtest import network
 from loadtest.network import Counters
 from loadtest.peers import LOOPBACK, Peer
 from loadtest.processes import end
+from loadtest.selfcheck import check
 from loadtest.wan import Link, LinkUnavailable, why_not
+
+TOLERANCE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +64,20 @@ class Route:
         """What a reader has to know beside what was asked for."""
         return {}
 
+    def afterwards(self) -> dict[str, str | float]:
+        """The same, of what is known once it is closed."""
+        return {}
+
 
 class LinkRoute(Route):
+    """Measured before anything is sent over it: what it does is told beside what it was asked to."""
+
     device = "h2wan"
 
     def __init__(self, link: Link, *, counted: bool) -> None:
         super().__init__(counted=counted)
         self._link = link
+        self._findings = check(link)
         self.host = link.near_address
 
     def far(self, command: Sequence[str]) -> list[str]:
@@ -75,7 +85,14 @@ class LinkRoute(Route):
 
     def described(self) -> dict[str, str | float]:
         link = self._link
-        return {"mtu": link.mtu, "queue_bytes": link.queue_bytes, "congestion": link.congestion}
+        told: dict[str, str | float] = {
+            f"measured {each.what}": f"{each.measured:.4g} {each.unit}{'' if each.within(TOLERANCE) else ' (OFF)'}"
+            for each in self._findings
+        }
+        return told | {"mtu": link.mtu, "queue_bytes": link.queue_bytes, "congestion": link.congestion}
+
+    def afterwards(self) -> dict[str, str | float]:
+        return {f"packets {what}": count for what, count in self._link.counts.items() if what != "carried"}
 
 
 class DelayRoute(Route):

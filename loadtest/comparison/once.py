@@ -72,8 +72,12 @@ def figures(
     *,
     several: bool,
 ) -> dict[str, float]:
-    """`several`: whether figures for each file mean something."""
-    found = {"seconds": sent.seconds, "MB/s": n_bytes / 1e6 / sent.seconds}
+    """`several`: whether figures for each file mean something. How much of a file had arrived when its sender was cut
+    is not known where nobody counts what goes over the wire.
+    """
+    found = {"seconds": sent.seconds}
+    if wire is not None or not sent.cut:
+        found["MB/s"] = n_bytes / 1e6 / sent.seconds
     if several:
         found["files/s"] = n_files / sent.seconds
     if n_bytes:

@@ -74,6 +74,7 @@ class Runner:
                 for name, reason in stage.out.items():
                     self._leave_out(case, name, reason)
                 self._rounds(case, stage, end_at)
+            self._record.add(case.name, path=stage.route.afterwards())
         except (NotHere, LinkUnavailable, subprocess.SubprocessError) as failure:
             self._leave_out(case, "*", str(failure))
 
