@@ -15,8 +15,8 @@ import click
 
 from loadtest import network
 from loadtest.asked import bounded
-from loadtest.comparison import cases as plans
-from loadtest.comparison.cases import Case
+from loadtest.comparison import plan as plans
+from loadtest.comparison.cases import Case, with_rounds
 from loadtest.comparison.record import Record
 from loadtest.comparison.results import document, header, is_void
 from loadtest.comparison.runner import Runner
@@ -58,7 +58,7 @@ def compare(
     """HTTP/2 against HTTP/1.1, and h2gate against what people would use instead. As root with links and counters."""
     cases = chosen(names, plans.quick() if quick else plans.full())
     if rounds is not None:
-        cases = [plans.with_rounds(case, rounds) for case in cases]
+        cases = [with_rounds(case, rounds) for case in cases]
     if only_plan:
         show(cases)
         return

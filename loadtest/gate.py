@@ -16,9 +16,10 @@ from typing import Any
 
 import click
 
+from h2gate.config import KIB, MIB
 from loadtest import network
 from loadtest.asked import bounded
-from loadtest.comparison.cases import KIB, MIB, Case, Workload, by
+from loadtest.comparison.cases import Case, Workload, by
 from loadtest.comparison.record import Record
 from loadtest.comparison.results import document, header, is_void
 from loadtest.comparison.runner import Runner

@@ -27,14 +27,14 @@ class Shape:
     rtt_ms: float = 0.0
     mbit: float = 1000.0
     loss_percent: float = 0.0
-    congestion: str = "cubic"
-    """The senders' TCP congestion control; where it cannot be had, reno or what the machine has."""
+    congestion: str | None = None
+    """The senders' TCP congestion control, by default the machine's; where it cannot be had, reno."""
 
     @property
     def label(self) -> str:
         if not self.rtt_ms:
             return "loopback"
-        other = f", {self.congestion}" if self.congestion != "cubic" else ""
+        other = f", {self.congestion}" if self.congestion not in (None, "cubic") else ""
         loss = f", {self.loss_percent:g} % loss" if self.loss_percent else ""
         return f"{self.rtt_ms:g} ms, {self.mbit:g} Mbit/s{loss}{other}"
 

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from loadtest.comparison.cases import SEED_SECONDS, Case, fingerprint
+from loadtest.comparison.cases import Case, fingerprint
+from loadtest.comparison.plan import SEED_SECONDS
 from loadtest.comparison.record import WARM_UP, Record
 from loadtest.peers.catalogue import KINDS, programs
 from loadtest.report import machine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from loadtest.comparison.cases import SEED_SECONDS, full
+from loadtest.comparison.plan import SEED_SECONDS, full
 from loadtest.report.bars import BARE, H1, H2, NGINX, PLAIN
 
 MACHINE = {

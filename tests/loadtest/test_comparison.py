@@ -15,10 +15,10 @@ import pytest
 
 from loadtest import compare
 from loadtest.clients import SendFailed
-from loadtest.comparison import cases as plans
 from loadtest.comparison import once, runner
-from loadtest.comparison.cases import Case, Workload, by, fingerprint, full, quick
+from loadtest.comparison.cases import Case, Workload, by, fingerprint, with_rounds
 from loadtest.comparison.contestants import Contestant
+from loadtest.comparison.plan import full, quick
 from loadtest.comparison.record import Record
 from loadtest.comparison.results import document, is_void
 from loadtest.comparison.runner import Runner
@@ -135,7 +135,7 @@ def test_a_record_that_is_finished_or_of_another_plan_is_begun_anew(tmp_path: Pa
     record.add("small", contestant="h2gate/curl2", round=1, figures=FIGURES)
     if change == "finished":
         record.finish()
-    asked = header(SMALL) if change == "finished" else header(plans.with_rounds(SMALL, 9))
+    asked = header(SMALL) if change == "finished" else header(with_rounds(SMALL, 9))
     again = Record(tmp_path / "r.jsonl", asked)
     assert not again.resumed
     assert again.cases == {}
@@ -184,7 +184,7 @@ def test_who_loses_a_byte_is_void_and_who_fails_is_out_and_the_others_go_on(
 
 def test_a_case_whose_time_is_up_keeps_one_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(runner.MEASURES, "transfer", lambda *_: once.Measured(FIGURES))
-    case = plans.with_rounds(SMALL, 50)
+    case = with_rounds(SMALL, 50)
     record = Record(tmp_path / "r.jsonl", header(case))
     Runner([case], record, tmp_path, counted=False, seconds=0).run()
     (found,) = document(record, [case])["cases"]
@@ -201,6 +201,7 @@ def test_a_case_without_room_on_the_disk_is_skipped_with_the_reason(tmp_path: Pa
 
 
 @needs_curl
+@pytest.mark.timeout(240)
 def test_a_run_that_is_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
     place, home = tmp_path / "place", tmp_path / "record"
     place.mkdir()

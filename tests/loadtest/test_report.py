@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 from click.testing import CliRunner
 
-from loadtest.comparison.cases import full
+from loadtest.comparison.plan import full
 from loadtest.report import Sample, bars, readme, summarise
 from loadtest.report.__main__ import KEPT, REPOSITORY, load, main
 from loadtest.report.figures import plots
