@@ -95,7 +95,7 @@ class Settings:
     max_address_offences: int = _setting(
         20,
         "connections of one address (IPv6: of one /64) that may be ended for too many frames in ten seconds; further "
-        "ones are let in slowly, one in 200 ms, for as long; 0 is no limit",
+        "ones are let in slowly, one in 500 ms, for as long; 0 is no limit",
     )
     max_header_list: int = _setting(
         32 * KIB,

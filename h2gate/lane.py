@@ -1,7 +1,8 @@
 """Blocking work off the event loop: a `Lane` is one thread that takes what has queued up as one batch.
 
 A batch costs one wake-up of the thread and one of the loop however many jobs it holds, and jobs that end in the same
-expensive step (an fsync, a commit) share it. One thread also means: jobs are done in the order they were given.
+expensive step (an fsync, a commit) share it. One thread also means: jobs are done in the order they were given, by each
+who pays for them (`effort`); of those who have more than fits, each has as much of a batch as the others.
 `Threads` does jobs one by one, side by side. In both, a job that was given is done, and waited for; both have a thread
 from the beginning, so a system that gives no more of them makes them slower and nothing else.
 """
@@ -12,12 +13,14 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextlib import suppress
 from copy import copy
 from queue import SimpleQueue
-from typing import Generic, ParamSpec, TypeVar
+from typing import Generic, NamedTuple, ParamSpec, TypeVar
 
+from h2gate import effort
 from h2gate.errors import GateError
 
 _NICE = 5
@@ -36,6 +39,41 @@ class Kept(asyncio.Future[Result]):
         return False
 
 
+class _Given(NamedTuple, Generic[Job, Result]):
+    job: Job
+    future: asyncio.Future[Result]
+    payer: Hashable
+
+
+class _Backlog(Generic[Job, Result]):
+    """Jobs that wait, by who pays for them; those who had something taken are behind the others then."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[Hashable, deque[_Given[Job, Result]]] = {}
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._waiting
+
+    def add(self, jobs: Iterable[_Given[Job, Result]] | None) -> bool:
+        """Whether there were any; None says that there will be no more."""
+        for each in jobs or ():
+            self._waiting.setdefault(each.payer, deque()).append(each)
+        return jobs is not None
+
+    def take(self, n_jobs: int) -> list[_Given[Job, Result]]:
+        """So many at most: of each as many as of the others, as far as he has them."""
+        taken: list[_Given[Job, Result]] = []
+        while self._waiting and len(taken) < n_jobs:
+            payer = next(iter(self._waiting))
+            jobs = self._waiting.pop(payer)
+            n_fair = max(1, (n_jobs - len(taken)) // (len(self._waiting) + 1))
+            taken += [jobs.popleft() for _ in range(min(n_fair, len(jobs)))]
+            if jobs:
+                self._waiting[payer] = jobs
+        return taken
+
+
 class Lane(Generic[Job, Result]):
     """Runs `work(jobs)` in its thread; `work` returns a result or an exception for each job, in order.
 
@@ -48,8 +86,8 @@ class Lane(Generic[Job, Result]):
         self._work = work
         self._max_batch = max_batch
         self._loop = asyncio.get_running_loop()
-        self._fresh: list[tuple[Job, asyncio.Future[Result]]] = []
-        self._queue: SimpleQueue[list[tuple[Job, asyncio.Future[Result]]] | None] = SimpleQueue()
+        self._fresh: list[_Given[Job, Result]] = []
+        self._queue: SimpleQueue[list[_Given[Job, Result]] | None] = SimpleQueue()
         self._closed = False
         self._ended = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -62,7 +100,7 @@ class Lane(Generic[Job, Result]):
         future: Kept[Result] = Kept(loop=self._loop)
         if not self._fresh:
             self._loop.call_soon(self._hand_over)
-        self._fresh.append((job, future))
+        self._fresh.append(_Given(job, future, effort.payer()))
         return future
 
     def _hand_over(self) -> None:
@@ -79,25 +117,22 @@ class Lane(Generic[Job, Result]):
         self._thread.join()
 
     def _run(self) -> None:
+        backlog: _Backlog[Job, Result] = _Backlog()
         ended = False
-        while not ended and (jobs := self._queue.get()) is not None:
-            while len(jobs) < self._max_batch and not self._queue.empty():
-                more = self._queue.get()
-                if more is None:
-                    ended = True
-                    break
-                jobs += more
-            self._do(jobs)
-            del jobs  # and what they hold, before the next wait
+        while not (ended and backlog.is_empty):
+            while not ended and (backlog.is_empty or not self._queue.empty()):
+                ended = not backlog.add(self._queue.get())  # nothing is kept here of what a job holds
+            if not backlog.is_empty:
+                self._do(backlog.take(self._max_batch))
         self._loop.call_soon_threadsafe(self._ended.set)
 
-    def _do(self, jobs: list[tuple[Job, asyncio.Future[Result]]]) -> None:
+    def _do(self, jobs: list[_Given[Job, Result]]) -> None:
         results: Sequence[Result | BaseException]
         try:
-            results = self._work([job for job, _ in jobs])
+            results = self._work([each.job for each in jobs])
         except Exception as error:  # noqa: BLE001 - every waiter gets it; none would hear of it otherwise
             results = [error] * len(jobs)
-        self._loop.call_soon_threadsafe(_resolve, [future for _, future in jobs], results)
+        self._loop.call_soon_threadsafe(_resolve, [each.future for each in jobs], results)
 
 
 def _resolve(futures: list[asyncio.Future[Result]], results: Sequence[Result | BaseException]) -> None:

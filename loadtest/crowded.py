@@ -29,7 +29,7 @@ def attacks_(size: int, names: tuple[str, ...], **asked: Any) -> None:
     with run.workplace() as (place, _):
         source = workloads.make_source(place / "source", size)
         sieges = [attacks.Siege(each, place) for each in attacks.ATTACKS if not names or each.name in names]
-        samples = rounds.measure(sieges, run.rounds, lambda siege: attacks.once(siege, source))
+        samples = rounds.measure(sieges, run.rounds, lambda siege: attacks.once(siege, source), warm_up=False)
         what = f"One file of {size / MIB:g} MiB over loopback, alone and beside attacks, each several times at once"
         run.conclude(what, place, {"size": size, "attacks": list(names)}, samples, "")
 

@@ -87,10 +87,12 @@ class Labelled(Protocol):
 One = TypeVar("One", bound=Labelled)
 
 
-def measure(candidates: Sequence[One], rounds: int, once: Callable[[One], dict[str, float]]) -> list[Sample]:
+def measure(
+    candidates: Sequence[One], rounds: int, once: Callable[[One], dict[str, float]], *, warm_up: bool = True
+) -> list[Sample]:
     """One warm-up round, then `rounds` that count. Progress goes to standard error."""
     samples = []
-    for number in range(rounds + 1):
+    for number in range(0 if warm_up else 1, rounds + 1):
         for candidate in candidates:
             figures = once(candidate)
             told = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())

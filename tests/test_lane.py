@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import weakref
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
+from h2gate import effort
 from h2gate.errors import LedgerFailed
 from h2gate.lane import Lane, Threads
 
@@ -114,6 +116,62 @@ def test_cancelled_waiter_is_told_when_its_job_is_done_and_the_others_have_their
             await cancelled
         assert work.batches == [[1, 2]]
         assert await other == 4
+        await lane.close()
+
+    run(test)
+
+
+class Payer(NamedTuple):
+    name: str
+
+    def spent(self, seconds: float) -> None:
+        pass
+
+    def pause(self) -> float:
+        return 0.0
+
+
+def test_who_has_few_jobs_does_not_wait_for_all_of_who_has_many() -> None:
+    async def test() -> None:
+        work = Work()
+        work.go.clear()
+        lane: Lane[int, int] = Lane("test", work, max_batch=8)
+
+        async def give(name: str, jobs: range) -> list[int]:
+            effort.charge_to(Payer(name))
+            return await asyncio.gather(*[lane.submit(job) for job in jobs])
+
+        first = asyncio.create_task(give("first", range(1, 2)))
+        await asyncio.sleep(0)  # its batch is the one that is held up, with or without others in it
+        many = asyncio.create_task(give("many", range(100, 200)))
+        await asyncio.sleep(0)
+        few = asyncio.create_task(give("few", range(10, 14)))
+        await asyncio.sleep(0)
+        work.go.set()
+        await few
+        of_few = [number for number, batch in enumerate(work.batches) if any(10 <= job < 14 for job in batch)]
+        assert of_few[-1] <= 2, work.batches
+        await asyncio.gather(first, many)
+        of_many = [job for batch in work.batches for job in batch if job >= 100]
+        assert of_many == list(range(100, 200)), "each one's jobs keep their order"
+        assert max(map(len, work.batches)) <= 8
+        await lane.close()
+
+    run(test)
+
+
+def test_a_lane_that_waits_keeps_nothing_of_what_its_last_jobs_held() -> None:
+    class Job:
+        pass
+
+    async def test() -> None:
+        lane: Lane[Job, None] = Lane("test", lambda jobs: [None] * len(jobs))
+        job = Job()
+        gone, loop = asyncio.Event(), asyncio.get_running_loop()
+        weakref.finalize(job, loop.call_soon_threadsafe, gone.set)
+        await lane.submit(job)
+        del job
+        await gone.wait()  # the thread is on its way to its next wait
         await lane.close()
 
     run(test)

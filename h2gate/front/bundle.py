@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
+from h2gate import effort
 from h2gate.budget import Budget
 from h2gate.codec.tar import Member
 from h2gate.errors import BadField, BadPath, Conflict, GateError, PeerGone, TooLarge
@@ -111,6 +112,7 @@ class Bundle:
     async def _walk(self, puts: asyncio.TaskGroup) -> None:
         while (member := await self._archive.next_member()) is not None:
             await self._lines.room()
+            await effort.worth(effort.SMALL_SECONDS)
             if member.kind != "folder":  # it is made with the first file in it
                 await self._take(member, puts)
         await self._archive.drop_padding()

@@ -6,16 +6,19 @@ which. No more is held than what one pull brought.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from werkzeug.http import parse_options_header
 
+from h2gate import effort
 from h2gate.errors import BadForm, BodyCut, UnsupportedMediaType
 from h2gate.front.multipart import Content, End, Head, Splitter
 from h2gate.upload import Batch, Body
 
 MAX_FIELDS_BYTES = 65536
+PARTS_AT_ONCE = 32
 
 
 @dataclass(slots=True)
@@ -64,6 +67,7 @@ class Form:
         """Of the last pull, in the opposite order; not yet looked at."""
         self._body_over = False
         self._fields_bytes = 0
+        self._n_parts = 0
         self.fields: dict[str, str] = {}
         """The form's fields that are not files, as far as they were read."""
 
@@ -72,6 +76,7 @@ class Form:
         while not isinstance(event := await self._event(), End):
             if not isinstance(event, Head):
                 raise ValueError("the part before was not pulled to its end")
+            await self._begin_part()
             options = _disposition(event)
             name = options.get("name", "")
             if "filename" in options:
@@ -80,6 +85,13 @@ class Form:
         while not self._body_over:  # the epilogue says nothing (RFC 2046 section 5.1.1)
             self._body_over = (await self._body.pull()).last
         return None
+
+    async def _begin_part(self) -> None:
+        """A part costs as much as a small file, and thousands come in one pull: others have their turns in between."""
+        self._n_parts += 1
+        await effort.worth(effort.SMALL_SECONDS)
+        if self._n_parts % PARTS_AT_ONCE == 0:
+            await asyncio.sleep(0)
 
     async def pull_part(self) -> Batch:
         """More of the part that is open; what one pull of the request's body brought of it."""

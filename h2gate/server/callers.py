@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from h2gate.budget import Budget
 
 OFFENCE_SECONDS = 10.0
-OFFENDER_PAUSE_SECONDS = 0.2
+OFFENDER_PAUSE_SECONDS = 0.5
 """From one connection of an offender to the next."""
-MAX_DELAY_SECONDS = 1.0
+MAX_DELAY_SECONDS = 2.0
 """Honest neighbours behind the same address wait no longer than this."""
 _MAX_OFFENDERS = 10_000
 """So many are remembered; beyond that, all are forgotten."""

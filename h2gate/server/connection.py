@@ -10,14 +10,15 @@ import asyncio
 import logging
 import socket
 import struct
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
+from h2gate.server.efforts import BYTE_SECONDS, REQUEST_SECONDS
 from h2gate.server.exchange import scope_of
 from h2gate.server.stream import Stream, list_bytes
 from h2gate.wire.credit import Account
 from h2gate.wire.engine import Data, Engine, ErrorCode, Event, GoAway, Header, Headers, Pong, Reset, Trailers
-from h2gate.wire.frame_limits import CONNECTION_ERROR
 
 if TYPE_CHECKING:
     from h2gate.server.fairness import Share
@@ -49,6 +50,7 @@ class Connection(asyncio.BufferedProtocol):
         self.engine = engine
         self.loop = worker.loop
         self.settings = worker.settings
+        self.caller = visit.caller
         self.account: Account = visit.caller
         self._address = visit.caller.address
         self.streams: dict[int, Stream] = {}
@@ -65,9 +67,14 @@ class Connection(asyncio.BufferedProtocol):
         self._tick: asyncio.TimerHandle | None = None
         self._paused = False
         self._is_resting = False
+        self._n_begun = 0
+        """Requests, with the bytes read last."""
+        self._n_written = 0
+        """Bytes, since then."""
         self._burst = 0
         self._burst_since = 0.0
-        self._leaving = False
+        self.is_leaving = False
+        """It takes no further streams."""
         self._lost = False
         self._rtt = 0.0
         self._rtt_at = 0.0
@@ -99,7 +106,14 @@ class Connection(asyncio.BufferedProtocol):
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
+        efforts, address, began = self._worker.efforts, self._address, time.thread_time()
+        self._n_begun, self._n_written = 0, 0
         self.received(self._buffer[:nbytes])
+        usual = self._n_begun * REQUEST_SECONDS / 2 + (nbytes + self._n_written) * BYTE_SECONDS
+        efforts.at_work(address)
+        efforts.spent(address, time.thread_time() - began, usual)
+        if (seconds := efforts.pause(address)) and self.rest():
+            self.loop.call_later(seconds, self.go_on)
         if nbytes < FULL_READ_BYTES:
             self._moderate(nbytes)
         else:
@@ -168,8 +182,7 @@ class Connection(asyncio.BufferedProtocol):
         """Once: the transport is closing then. Before it is flushed, since that closes it as well."""
         if self.engine.exceeded is not None and not self._transport.is_closing():
             self.limited(self.engine.exceeded, "too much of it; the connection is ended")
-            if self.engine.exceeded != CONNECTION_ERROR:
-                self._worker.callers.offended(self._address)
+            self._worker.callers.offended(self._address)
             self._flush()
             if not self._transport.is_closing():
                 self._close()
@@ -238,7 +251,8 @@ class Connection(asyncio.BufferedProtocol):
         scope = scope_of(
             stream, version="2", scheme=self._scheme, headers=headers, client=self._client, server=self._server
         )
-        task = self.loop.create_task(stream.run(self._worker.app, scope))
+        self._n_begun += 1
+        task = self.loop.create_task(self._worker.efforts.serve(self._address, stream, self._worker.app, scope))
         self._tasks.add(task)
         task.add_done_callback(self._task_ended)
         task.add_done_callback(lambda _: stream.served())
@@ -287,6 +301,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport.is_closing():
             return
         while not self._paused and (data := self.engine.data_to_send(WRITE_BYTES)):
+            self._n_written += len(data)
             self._transport.write(data)
         for stream in tuple(self.senders):
             stream.sendable()
@@ -350,7 +365,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def leave_idle(self) -> None:
         """End a connection that has no streams: politely, and if it does not take that either, at once."""
-        if self._leaving:
+        if self.is_leaving:
             self._transport.abort()
         else:
             self.idle_since = self.loop.time()
@@ -365,8 +380,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def _leave(self) -> None:
         """Take no further streams; the transport closes when those that run have ended (`Engine.done`)."""
-        if not self._leaving and not self._transport.is_closing():
-            self._leaving = True
+        if not self.is_leaving and not self._transport.is_closing():
+            self.is_leaving = True
             self.engine.goaway()
             self.plan_flush()
 

@@ -217,6 +217,11 @@ class Exchange(ABC):
         self._drop_all()
         self.wake()
 
+    @property
+    def is_refused(self) -> bool:
+        """It was answered with an error, or not at all."""
+        return self._head is None or self._head[0] >= 400
+
     async def run(self, app: App, scope: Message) -> None:
         """Serve the request; an application that fails is answered for with 500, or cut off in mid-answer."""
         try:

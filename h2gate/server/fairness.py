@@ -135,6 +135,11 @@ class Fairness:
             self._timer = self._loop.call_later(TICK_SECONDS, self._tick)
         return Share(self, here, urgency, release)
 
+    def step_back(self, principal: Hashable) -> None:
+        """It is made to wait for another reason: nobody waits for it meanwhile."""
+        if (node := self._root.children.get(principal)) is not None:
+            node.is_active = False
+
     def _tick(self) -> None:
         now = self._loop.time()
         elapsed = max(now - self._ticked_at, 1e-6)

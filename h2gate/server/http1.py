@@ -61,13 +61,13 @@ class Http1Server(TCPServer):
         self.idle_since = worker.loop.time()
         self._worker = worker
         self._inlet = inlet
-        self._caller = caller
+        self.caller = caller
         self._charged = 0
         self._protocol: Http1Protocol
         self._phase = _Phase.SILENT
         self._patience = asyncio.timeout(settings.header_seconds)
         self._is_reading = False
-        self._is_leaving = False
+        self.is_leaving = False
         self._answer_pace = Pace(settings.min_body_rate, settings.answer_seconds)
         self._written_bytes = 0
 
@@ -87,7 +87,7 @@ class Http1Server(TCPServer):
             raise
         finally:
             await self._close()
-            self._caller.give_back(self._charged)
+            self.caller.give_back(self._charged)
 
     def _make_protocol(
         self, tasks: TaskGroup, client: tuple[str, int] | None, server: tuple[str, int] | None
@@ -97,7 +97,7 @@ class Http1Server(TCPServer):
         send = self.protocol_send
         protocol = Http1Protocol(self.app, self.config, self.context, tasks, state, is_tls, client, server, send)
         protocol.worker = self._worker
-        protocol.caller = self._caller
+        protocol.caller = self.caller
         protocol.connection = Parser(self._worker.settings)
         protocol.cut = self.writer.transport.abort
         protocol.read_widely = self._read_widely
@@ -136,7 +136,7 @@ class Http1Server(TCPServer):
         seconds = self._worker.settings.header_seconds
         if self._phase is _Phase.HEADER:
             await self._protocol.refuse(Refusal(408, f"no whole header within {seconds:g} s", "header_seconds"))
-        elif self._phase is _Phase.SILENT and not self._is_leaving:
+        elif self._phase is _Phase.SILENT and not self.is_leaving:
             self._protocol.limited("header_seconds", f"silent for {seconds:g} s")
 
     async def _linger(self) -> None:
@@ -153,7 +153,7 @@ class Http1Server(TCPServer):
             self.writer.transport.abort()
 
     def _read_widely(self) -> int:
-        if not self._charged and self._caller.take(READER_BYTES):
+        if not self._charged and self.caller.take(READER_BYTES):
             self._charged = READER_BYTES
             self._inlet.step_bytes = READ_BYTES
         return self._inlet.step_bytes
@@ -182,9 +182,13 @@ class Http1Server(TCPServer):
             self._patience.reschedule(None if seconds is None else self.loop.time() + seconds)
 
     def leave_idle(self) -> None:
-        """Close the connection, if no request was begun on it, or none after the last."""
-        if self._phase in (_Phase.SILENT, _Phase.IDLE):
-            self._is_leaving = True
+        """Close the connection, if no request was begun on it, or none after the last; called again, cut it."""
+        if self._phase not in (_Phase.SILENT, _Phase.IDLE):
+            return
+        if self.is_leaving:
+            self.writer.transport.abort()
+        else:
+            self.is_leaving = True
             self._wait_for(0)
 
     # Writing

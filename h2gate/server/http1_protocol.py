@@ -104,7 +104,8 @@ class Http1Protocol(H11Protocol):
             client=self.client,
             server=self.server,
         )
-        self.task_group.spawn(exchange.run, self.worker.app, scope)
+        self.worker.efforts.at_work(self.caller.address)
+        self.task_group.spawn(self.worker.efforts.serve, self.caller.address, exchange, self.worker.app, scope)
 
 
 def _fields(request: h11.Request) -> list[Header]:

@@ -12,7 +12,9 @@ import socket
 import ssl
 from typing import TYPE_CHECKING
 
+from h2gate.server.callers import MAX_DELAY_SECONDS
 from h2gate.server.doorway import Doorway
+from h2gate.server.efforts import HANDSHAKE_SECONDS
 
 if TYPE_CHECKING:
     from h2gate.server.callers import Caller
@@ -86,6 +88,10 @@ class Listener:
             return
         visit = Visit(worker, caller)
         worker.visits.add(visit)
+        if self._tls:
+            worker.efforts.at_work(caller.address)
+            delay = max(delay, min(worker.efforts.pause(caller.address), MAX_DELAY_SECONDS))
+            worker.efforts.spent(caller.address, HANDSHAKE_SECONDS)
         task = worker.loop.create_task(self._shake_hands(sock, visit, delay))
         self._handshakes.add(task)
         task.add_done_callback(self._handshakes.discard)

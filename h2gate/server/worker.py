@@ -28,6 +28,7 @@ from h2gate.metrics import Metrics
 from h2gate.server.callers import Callers
 from h2gate.server.connection import Connection
 from h2gate.server.doorway import Doorway
+from h2gate.server.efforts import Efforts
 from h2gate.server.exchange import App
 from h2gate.server.fairness import Fairness
 from h2gate.server.http1 import Http1Server
@@ -45,6 +46,10 @@ READ_BYTES = 256 << 10
 FRAME_BYTES = 64 << 10
 MIN_LEFT_BYTES = 4 << 20
 """With less of the budget left no connection is accepted."""
+_SPARE_PLACES = 16
+"""So many connections, and one in so many, are asked to leave before it is too late."""
+_POLITE_SECONDS = 0.05
+"""For a connection that was asked to leave, when there is no room."""
 _LOOK_SECONDS = 1.0
 _CUT_SECONDS = 2.0
 _FOREVER = 2**62
@@ -68,6 +73,7 @@ class Worker:
         """What every connection reads into: nothing stays in it beyond one call."""
         self.callers = Callers(budget, settings.max_address_connections, settings.max_address_offences)
         self.fairness = Fairness(self.loop)
+        self.efforts = Efforts(self.fairness.step_back)
         self.turns = Turns(self.loop, READ_BYTES)
         self.visits: set[Visit] = set()
         """Every connection, in whatever state."""
@@ -121,22 +127,33 @@ class Worker:
         task.add_done_callback(lambda _: visit.leave())
 
     async def room(self) -> None:
-        """Returns when one more connection may be accepted; a connection that is idle makes room for it."""
-        while len(self.visits) >= self.settings.max_connections or self.budget.left < MIN_LEFT_BYTES:
+        """Returns when one more connection may be accepted. Connections that are idle make room for it: shortly before
+        there is none they are asked to leave, and then those that were asked are cut."""
+        places = self.settings.max_connections
+        spare = min(_SPARE_PLACES, places // _SPARE_PLACES)
+        if len(self.visits) >= places - spare:
+            self._ask_to_leave()
+        while len(self.visits) >= places or self.budget.left < MIN_LEFT_BYTES:
             limit = "memory" if self.budget.left < MIN_LEFT_BYTES else "max_connections"
             self.metrics.limit_hit(limit, "all together", "accepting pauses")
-            idle: list[Connection | Http1Server] = [
-                *(each for each in self.connections if not each.streams),
-                *(each for each in self._http1.values() if each.is_idle),
-            ]
-            if idle:
-                min(idle, key=lambda each: each.idle_since).leave_idle()
             self._less.clear()
+            seconds = _POLITE_SECONDS if self._ask_to_leave() else _LOOK_SECONDS
             left = self.loop.create_task(self._less.wait())
             more = self.loop.create_task(self.budget.given_back())
-            await asyncio.wait((left, more), timeout=_LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((left, more), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             left.cancel()
             more.cancel()
+
+    def _ask_to_leave(self) -> bool:
+        """One connection that is idle, whether there is one: of the address that has the most of them, the one that
+        has been idle for the longest, and before all others one that was asked already."""
+        idle: list[Connection | Http1Server] = [
+            *(each for each in self.connections if not each.streams),
+            *(each for each in self._http1.values() if each.is_idle),
+        ]
+        if idle:
+            max(idle, key=lambda each: (each.is_leaving, each.caller.n_connections, -each.idle_since)).leave_idle()
+        return bool(idle)
 
     def left(self, visit: Visit) -> None:
         """A connection has ended."""

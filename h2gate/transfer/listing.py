@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
+from h2gate import effort
 from h2gate.budget import Budget
 from h2gate.errors import Busy
 from h2gate.ledger.base import Ledger
@@ -56,7 +57,9 @@ class Listings:
     async def _render(self, folder: str, render: Callable[[Listed], bytes]) -> bytes:
         entries = await self._storage.entries(folder)
         records = await self._ledger.under(folder)
-        return await asyncio.to_thread(lambda: render(_matched(folder, entries, records)))
+        page, seconds = await asyncio.to_thread(effort.timed, lambda: render(_matched(folder, entries, records)))
+        effort.spent(seconds)
+        return page
 
     def _take(self, n_bytes: int) -> None:
         """All listings together hold no more than is left for everything else."""
@@ -69,6 +72,10 @@ class Listings:
         try:
             async with asyncio.timeout(_WAIT_SECONDS):
                 await self._turns.acquire()
+                while seconds := effort.pause():  # it has had several while this one waited
+                    self._turns.release()
+                    await asyncio.sleep(seconds)
+                    await self._turns.acquire()
         except TimeoutError:
             raise Busy("too many folders are being listed") from None
         try:

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from h2gate import effort
 from h2gate.codec.digest import ALGORITHMS, Hashes, merged, trailer_digests, verify
 from h2gate.errors import BadField, Conflict, GateError, NotFound, OffsetConflict
 from h2gate.ledger.base import Ledger
@@ -62,6 +63,7 @@ class Uploads:
         `BodyCut`, `PeerGone`, `PreconditionFailed`, `Conflict`; nothing is shown or kept then.
         """
         metered = Metered(body, self._max_body)
+        effort.spent(effort.FILE_SECONDS)
         await self.may_replace(path, precondition)
         if is_awaited or body.length is None or body.length > _SMALL_BYTES:
             await self._storage.look_ahead(path, body.length)

@@ -62,8 +62,6 @@ _EXCESS_HEADERS = 4
 _UNLIMITED = (2**31, 2**31)
 """Resets are counted here."""
 
-"""What is exceeded where nghttp2 counts for itself, and where the peer made an error that it does not forgive."""
-
 _AHEAD = 1 << 16
 """How many bytes of answers `receive` serialises at most."""
 
@@ -111,7 +109,8 @@ class Nghttp2Engine:
         """RST_STREAM frames for streams that nghttp2 has forgotten; `data_to_send` puts them between two of its own."""
         self._last_words: bytes | None = None
         """The GOAWAY of a connection error that ngh2 found; empty once it was handed out."""
-        enforced = min(settings.max_streams + _EXCESS_STREAMS, MAX_WINDOW)
+        excess = max(_EXCESS_STREAMS, 2 * settings.limits.excess_streams)  # the limit is to be met first
+        enforced = min(settings.max_streams + excess, MAX_WINDOW)
         connection.initiate_connection(
             {
                 ngh2.Setting.ENABLE_PUSH: 0,

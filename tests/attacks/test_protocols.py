@@ -7,11 +7,13 @@ import shutil
 import socket
 import ssl
 import subprocess
+import time
 from urllib.parse import urlsplit
 
 import pytest
 
 from loadtest import processes
+from loadtest.hostile import frames
 from loadtest.hostile.foe import Enemy, Target
 from tests.conftest import Process, Spawn
 from tests.server.raw import RawClient
@@ -95,3 +97,19 @@ def test_a_newcomer_is_served_though_every_place_is_taken(spawn: Spawn, busy: bo
             if busy:
                 foe.request("GET", "/files/large")
         expect_service(process)
+
+
+def test_in_a_house_full_of_idle_strangers_there_is_room_for_one_more_and_who_works_stays(spawn: Spawn) -> None:
+    process = spawn("--max-connections=40", "--max-address-connections=0")
+    target = Target("localhost", port_of(process), process.ca, address="127.0.0.2")
+    with contextlib.ExitStack() as stack:
+        at_work = stack.enter_context(Enemy(target).connect())
+        upload = at_work.request("PUT", "/files/works", end=False)
+        strangers = [stack.enter_context(Enemy(target).connect()) for _ in range(60)]  # none takes a GOAWAY to heart
+        for _ in range(20):
+            began = time.monotonic()
+            expect_service(process)
+            assert time.monotonic() - began < 4, "before a connection that does not say goodbye would be cut"
+        at_work.send(frames.frame(frames.DATA, frames.END_STREAM, upload, b"done"))
+        at_work.until(lambda: at_work.seen.statuses[201] == 1)
+        assert len(strangers) == 60

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 # Floors from the lowest up. The command line is one room of four files: __main__ calls cli, cli calls demo, options are
 # what its commands share.
 FLOORS: tuple[dict[str, str], ...] = (
-    {"errors": "errors"},
+    {"errors": "errors", "effort": "effort"},
     {name: name for name in ("budget", "config", "fields", "lane", "logs", "metrics", "upload")},
     {name: name for name in ("wire", "storage", "ledger", "codec", "auth", "events")},
     {"transfer": "transfer"},
