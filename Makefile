@@ -9,7 +9,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 13
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 15
 	@echo 'PYTHON=… chooses the interpreter (3.11 or newer); ARGS=… is handed to the command.'
 
 demo: .venv/run.stamp ## start a gateway, send it files and show what arrived
@@ -37,7 +37,21 @@ format: .venv/dev.stamp ## rewrite the sources as `check` wants them
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/dev.stamp ## load test: large uploads
+bench: bench-peers ## the comparison: HTTP/2, HTTP/1.1, and what people would use instead; at most 60 minutes, root for the links
+	$(BIN)/python -m loadtest.run compare $(ARGS)
+
+bench-quick: bench-peers ## the same in small, at most 5 minutes
+	$(BIN)/python -m loadtest.run compare --quick $(ARGS)
+
+bench-gate: .venv/dev.stamp ## compare what an upload costs, as a ratio to nginx, with the last good figures
+	$(BIN)/python -m loadtest.run gate $(ARGS)
+
+# What cannot be had is named by the run as skipped.
+bench-peers: .venv/dev.stamp ## install the servers that are put beside it
+	@$(PIP) install --only-binary :all: --require-hashes -r requirements/peers.txt || echo 'no gunicorn or granian: skipped'
+	@cd loadtest/tus && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error || echo 'no @tus/server: skipped'
+
+bench-upload: .venv/dev.stamp ## load test: large uploads
 	$(BIN)/python -m loadtest.run upload $(ARGS)
 
 bench-small: .venv/dev.stamp ## load test: many small files
@@ -63,7 +77,8 @@ lock: .venv/made ## write the locks anew; ARGS=--upgrade takes newer versions
 	@sh requirements/lock.sh $(ARGS)
 
 clean: ## remove .venv, caches and what was built
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz dist tests/tus/node_modules tests/oidc/node_modules
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz dist
+	rm -rf tests/tus/node_modules tests/oidc/node_modules loadtest/tus/node_modules
 	find h2gate loadtest tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The lock of the tests holds the one of the gateway, and the build backend: no package comes without a hash.
@@ -89,4 +104,4 @@ clean: ## remove .venv, caches and what was built
 
 FORCE:
 
-.PHONY: help demo test fuzz check audit build format bench bench-small bench-wan bench-client bench-crowd bench-attacks soak lock clean FORCE
+.PHONY: help demo test fuzz check audit build format bench bench-quick bench-gate bench-peers bench-upload bench-small bench-wan bench-client bench-crowd bench-attacks soak lock clean FORCE

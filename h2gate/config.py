@@ -115,7 +115,9 @@ class Settings:
     )
     max_continuations: int = _setting(8, "CONTINUATION frames of one header")
     max_resets: int = _setting(
-        200, "RST_STREAM that a connection may send in ten seconds; here and in the next eight 0 is no limit"
+        200,
+        "RST_STREAM that a connection may send in ten seconds, beyond one for each stream that is over; here and in "
+        "the next eight 0 is no limit",
     )
     max_stream_errors: int = _setting(100, "errors of single streams that a connection may cause in ten seconds")
     max_excess_streams: int = _setting(1000, "streams beyond `max_streams` that are refused in ten seconds")

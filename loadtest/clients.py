@@ -37,7 +37,7 @@ def curl_put(peer: Peer, source: Path, name: str, http: str, wrap: Wrap = list) 
                 *("curl", "--silent", "--show-error", f"--http{http}", "--noproxy", "*"),
                 *("--cacert", str(peer.certificates.ca), "--max-time", str(LIMIT_SECONDS)),
                 *("--write-out", "%{http_code} %{http_version} %{size_upload} %{time_total}"),
-                *("--output", "/dev/null", "--upload-file", str(source), peer.url(name)),
+                *("--output", "/dev/null", *peer.curl_upload(source, name, source.stat().st_size)),
             ]
         )
     )

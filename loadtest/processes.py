@@ -69,12 +69,21 @@ def settled_cpu_seconds(root: int, *, quiet_seconds: float = 0.1, limit_seconds:
 
 
 def peak_bytes(root: int) -> int:
-    """Highest resident memory (VmHWM), summed over the tree; pages its processes share count for each of them."""
+    """Highest resident memory, summed over the tree; pages its processes share count for each of them."""
+    return _memory_bytes(root, "VmHWM:")
+
+
+def resident_bytes(root: int) -> int:
+    """Resident memory now, summed in the same way."""
+    return _memory_bytes(root, "VmRSS:")
+
+
+def _memory_bytes(root: int, what: str) -> int:
     total = 0
     for stat in tree(root):
         with suppress(FileNotFoundError, ProcessLookupError):
             for line in Path(f"/proc/{stat.pid}/status").read_text().splitlines():
-                if line.startswith("VmHWM:"):
+                if line.startswith(what):
                     total += int(line.split()[1]) * 1024
     return total
 

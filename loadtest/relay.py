@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -144,12 +145,21 @@ def leave_for_own_namespace() -> None:
     libc.prctl(PR_SET_TIMERSLACK, 1000, 0, 0, 0)
 
 
-def tune_far_host() -> None:
-    """The far host is ours alone, so it gets what a host on a long path has: large buffers, nothing remembered."""
+def tune_far_host(congestion: str) -> str:
+    """The far host is ours alone, so it gets what a host on a long path has: large buffers, nothing remembered.
+
+    Returns its congestion control: what is asked for, or (a kernel may keep that for itself) the next best.
+    """
     folder = Path("/proc/sys/net/ipv4")
     (folder / "tcp_wmem").write_text(f"4096 65536 {64 << 20}")
     (folder / "tcp_rmem").write_text(f"4096 131072 {64 << 20}")
     (folder / "tcp_no_metrics_save").write_text("1")
+    chosen = folder / "tcp_congestion_control"
+    for each in (congestion, "reno") if congestion else ():
+        with suppress(OSError):
+            chosen.write_text(each)
+            break
+    return chosen.read_text().strip()
 
 
 def main() -> None:
@@ -162,10 +172,10 @@ def main() -> None:
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     far, far_name = open_device(offload=asked["offload"])
     bring_up(far_name, base + 2, asked["mtu"])
-    tune_far_host()
+    congestion = tune_far_host(asked["congestion"])
     os.nice(-10)
     gc.disable()
-    sys.stdout.write(json.dumps({"near": str(base + 1), "far": str(base + 2)}) + "\n")
+    sys.stdout.write(json.dumps({"near": str(base + 1), "far": str(base + 2), "congestion": congestion}) + "\n")
     sys.stdout.flush()
     sys.stdout.write(json.dumps(carry(near, far, shape, asked["seconds"])) + "\n")
 

@@ -12,22 +12,21 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import click
 
 from h2gate.config import GIB, MIB
 from loadtest import clients, peers, senders, workloads
 from loadtest.peers import LOOPBACK, Peer
+from loadtest.peers.catalogue import kind
 from loadtest.report import Sample
-from loadtest.senders import Folder, Sender
+from loadtest.senders import Sender
 from loadtest.wan import Link
+from loadtest.workloads import Folder
 
-BARE = ("--no-digest", "--no-fsync")
 SERVERS = ("h2gate", "bare", "nginx", "tuned")
 SENDERS = ("ours", "curl", "rclone", "tar")
-TUNING = "client_body_buffer_size 512k; http2_body_preread_size 512k;"
-"""What people put into nginx's configuration for HTTP/2 uploads; the fastest of what was tried."""
 SYNC_SECONDS = 120.0
 MEMORY = ("asis", "warm", "cold")
 COLD_SECONDS = 5.0
@@ -49,17 +48,11 @@ class Candidate:
 def start_servers(servers: tuple[str, ...], folder: Path, stack: ExitStack, host: str = LOOPBACK) -> list[Peer]:
     """Those of `SERVERS` that are named, with one certificate; they live as long as the stack."""
     certificates = peers.make_certificates(folder, host)
-    makers: dict[str, Callable[[Path], Any]] = {
-        "h2gate": lambda place: peers.h2gate(place, certificates, host=host),
-        "bare": lambda place: peers.h2gate(place, certificates, host=host, options=BARE, name="h2gate bare"),
-        "nginx": lambda place: peers.nginx(place, certificates, host=host),
-        "tuned": lambda place: peers.nginx(place, certificates, host=host, tuning=TUNING, name="nginx tuned"),
-    }
     started = []
     for server in servers:
         place = folder / server
         place.mkdir()
-        started.append(stack.enter_context(makers[server](place)))
+        started.append(stack.enter_context(kind(server).start(place, certificates, host=host)))
     return started
 
 
@@ -79,7 +72,7 @@ def start_senders(
         elif name == "curl":
             made.append(senders.curl(gate, wrap))
         elif name == "rclone":
-            served = stack.enter_context(senders.serve_webdav(folder / "rclone", certificates, host=host))
+            served = stack.enter_context(peers.rclone(folder / "rclone", certificates, host=host))
             made.append(senders.rclone(served, wrap))
         else:
             made.append(senders.tar(folder / "tar"))

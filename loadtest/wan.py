@@ -42,7 +42,8 @@ class Link:
     """A link that is up inside `with`. Lasts `seconds` at most; raises `LinkUnavailable` where there can be none.
 
     `near_address` is this machine's, `far_address` the far host's. `queue_bytes` is the bottleneck's buffer, by default
-    one round trip's worth. The far host's TCP congestion control is this machine's default, named in `congestion`.
+    one round trip's worth. `congestion` is the far host's TCP congestion control; where the kernel does not let it have
+    what was asked for, it is reno or this machine's default, and named here once the link is up.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Link:
         queue_bytes: int | None = None,
         mtu: int | None = None,
         seconds: float = 600.0,
+        congestion: str | None = None,
     ) -> None:
         self.rtt_ms, self.mbit, self.loss_percent = rtt_ms, mbit, loss_percent
         self.mtu = mtu or (9000 if loss_percent else 1500)
@@ -68,18 +70,19 @@ class Link:
         }
         self._relay: subprocess.Popen[str] | None = None
         self._started: list[subprocess.Popen[Any]] = []
-        self.near_address = self.far_address = self.congestion = ""
+        self.near_address = self.far_address = ""
+        self.congestion = congestion or ""
         self.counts: dict[str, float] = {}
         """Packets carried, lost, overflowed, refused, and how late the latest came; known once the link is down."""
 
     def __enter__(self) -> Link:
         if reason := why_not():
             raise LinkUnavailable(reason)
-        self.congestion = Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()
         asked = {
             "shape": self._shape,
             "mtu": self.mtu,
             "offload": not self.loss_percent,
+            "congestion": self.congestion,
             "seconds": self.seconds,
         }
         script = Path(__file__).with_name("relay.py")
@@ -102,6 +105,7 @@ class Link:
             self.close()
             raise
         self.near_address, self.far_address = addresses["near"], addresses["far"]
+        self.congestion = addresses["congestion"]
         return self
 
     def __exit__(self, *_: object) -> None:

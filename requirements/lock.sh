@@ -1,6 +1,6 @@
 #!/bin/sh
-# Writes run.txt (the gateway and its build backend), dev.txt (that and the test tools) and fuzz.txt (what `make fuzz` is
-# better for) from pyproject.toml: one lock for every Python and platform, hashes of all files, no registry addresses. Versions stay as they are where they still
+# Writes run.txt (the gateway and its build backend), dev.txt (that and the test tools), fuzz.txt (what `make fuzz` is
+# better for) and peers.txt (servers that load tests put beside it) from pyproject.toml: one lock for every Python and platform, hashes of all files, no registry addresses. Versions stay as they are where they still
 # fit, unless --upgrade is given. The resolver gets an environment of its own, because the locks cannot hold it.
 set -eu
 
@@ -17,3 +17,4 @@ compile() {
 compile --group build --output-file requirements/run.txt "$@" pyproject.toml
 compile --group build --group dev --extra otel --constraints requirements/run.txt --output-file requirements/dev.txt "$@" pyproject.toml
 compile --group fuzz --output-file requirements/fuzz.txt "$@"
+compile --group peers --constraints requirements/dev.txt --output-file requirements/peers.txt "$@"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import logging
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -31,8 +33,17 @@ _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _RELOAD_SIGNAL = signal.SIGHUP
 _RESTART_SECONDS = 1.0
 _EXIT_SECONDS = 10.0
+_M_ARENA_MAX = -8
 
 log = logging.getLogger("h2gate")
+
+
+def have_one_heap() -> None:
+    """glibc gives threads heaps of their own, up to eight a processor, and each keeps what was once needed in it; here
+    one thread runs at a time most of the time. Where there is no glibc, nothing happens."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL("libc.so.6").mallopt(_M_ARENA_MAX, 1)
 
 
 def run_worker(
@@ -44,6 +55,7 @@ def run_worker(
     parent: Pipe | None = None,
 ) -> None:
     """Serve in this process until a stop signal, or until the parent is gone."""
+    have_one_heap()
 
     async def main() -> None:
         stop = asyncio.Event()

@@ -64,6 +64,7 @@ class FrameCounts:
         self._limits = {each.name: getattr(limits, each.name) for each in fields(limits)}
         self._left = {name: float(limit) for name, limit in self._limits.items()}
         self._at = dict.fromkeys(self._limits, clock())
+        self._ended = 0
 
     def count(self, name: str, n: int = 1) -> None:
         """The peer has sent `n`."""
@@ -72,6 +73,19 @@ class FrameCounts:
             left = self._fill(name)
             if left < 0:
                 self.exceeded = name
+
+    def stream_ended(self) -> None:
+        """Both ends had said all: one RST_STREAM on it may still come."""
+        self._ended += 1
+
+    def late_reset(self) -> None:
+        """RST_STREAM on a stream that is over. curl 7 sends one behind every upload whose answer comes before it has
+        noticed that it sent all, as it does over a distance; it cancels nothing, so it is fair, once for each stream.
+        """
+        if self._ended:
+            self._ended -= 1
+        else:
+            self.count("resets")
 
     def _fill(self, name: str) -> float:
         now, limit = self._clock(), self._limits[name]

@@ -215,10 +215,12 @@ class Nghttp2Engine:
                 if stream_id not in self._refused:
                     events.append(Trailers(stream_id, headers))
             case ngh2.StreamReset(stream_id, error_code):
-                self._counts.count("resets")
-                self._reset.add(stream_id)
                 if self._known(stream_id):
+                    self._counts.count("resets")
+                    self._reset.add(stream_id)
                     events.append(Reset(stream_id, error_code, remote=True))
+                else:
+                    self._counts.late_reset()
             case ngh2.StreamClosed():
                 self._closed(event, events)
             case ngh2.ConnectionClosed(error_code) if error_code:
@@ -260,6 +262,8 @@ class Nghttp2Engine:
         self._close_window(event.stream_id)
         is_known, was_reset = self._known(event.stream_id), self._was_reset(event.stream_id)
         if not event.error_code and event.local_error is None:
+            if is_known:
+                self._counts.stream_ended()
             return
         if not was_reset:
             self._counts.count("stream_errors")  # also of requests so malformed that nobody was told of them

@@ -9,6 +9,7 @@ What h2 does otherwise than RFC 9113 asks, and its public API cannot mend (names
 - malformed_request_ends_connection: a stream error in section 8.1.1, GOAWAY here;
 - stream_over_the_limit_ends_connection: REFUSED_STREAM in section 5.1.2, GOAWAY here;
 - reset_of_idle_stream_is_ignored: a connection error in section 6.4;
+- late_resets_are_not_seen: RST_STREAM on a stream that is over is dropped without an event, however often it comes;
 - late_frames_are_answered_each: DATA after our reset is answered by one more RST_STREAM every time;
 - late_informational_ends_connection: after our reset a 1xx may be under way (section 5.4.2), GOAWAY here;
 - first_frame_may_be_any: SETTINGS in section 3.4;

@@ -50,15 +50,24 @@ def test_what_fuzzing_is_better_for_is_locked_too(python: str) -> None:
 
 
 @pytest.mark.parametrize("python", PYTHONS)
+def test_servers_put_beside_it_are_locked_too_and_change_no_version_of_the_tests(python: str) -> None:
+    found = pins("peers.txt", python)
+    for line in GROUPS["peers"]:
+        assert found[Requirement(line).name] in Requirement(line).specifier
+    theirs = pins("dev.txt", python)
+    assert {name: version for name, version in found.items() if theirs.get(name, version) != version} == {}
+
+
+@pytest.mark.parametrize("python", PYTHONS)
 def test_tests_run_with_the_versions_the_gateway_runs_with(python: str) -> None:
     assert pins("run.txt", python).items() <= pins("dev.txt", python).items()
 
 
-@pytest.mark.parametrize("lock", DIRECT)
-def test_every_package_of_the_lock_has_hashes(lock: str) -> None:
+@pytest.mark.parametrize(("lock", "at_least"), [*((lock, 20) for lock in DIRECT), ("peers.txt", 2)])
+def test_every_package_of_the_lock_has_hashes(lock: str, at_least: int) -> None:
     text = (ROOT / "requirements" / lock).read_text()
     packages = re.split(r"^(?=[a-z0-9])", text, flags=re.MULTILINE)[1:]
-    assert len(packages) > 20
+    assert len(packages) > at_least
     assert [each for each in packages if "--hash=sha256:" not in each] == []
     assert "://" not in text
 

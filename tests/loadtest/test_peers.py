@@ -9,33 +9,52 @@ import pytest
 
 from loadtest import processes
 from loadtest.clients import curl_put
-from loadtest.peers import PeerFailed, make_certificates, nginx
-from loadtest.peers import h2gate as h2gate_peer
+from loadtest.peers import LOOPBACK, PeerFailed, PeerMissing, catalogue, make_certificates, nginx
+from loadtest.peers.catalogue import KINDS
 from loadtest.workloads import BytesLost, make_source, verify
 
 needs_nginx = pytest.mark.skipif(
     shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin") is None, reason="nginx is not installed"
 )
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-PEERS = [
-    pytest.param(nginx, marks=needs_nginx, id="nginx"),
-    pytest.param(h2gate_peer, id="h2gate"),
-]
 
 
 @needs_curl
-@pytest.mark.parametrize("start", PEERS)
-@pytest.mark.parametrize("http", ["2", "1.1"])
-def test_peer_takes_a_file_and_is_gone_afterwards(tmp_path: Path, start: type, http: str) -> None:
-    source = make_source(tmp_path / "source", 3 << 20)
-    with start(tmp_path, make_certificates(tmp_path)) as peer:
-        family = processes.tree(peer.process.pid)
-        curl_put(peer, source.path, "folder/taken", http)
-        verify(peer, "folder/taken", source)
-        assert peer.peak_bytes() > 1 << 20
-    assert [stat.pid for stat in family if processes.read_stat(stat.pid)] == []
+@pytest.mark.parametrize("key", [kind.key for kind in KINDS])
+def test_peer_takes_a_file_over_each_protocol_and_is_gone_afterwards(tmp_path: Path, key: str) -> None:
+    source = make_source(tmp_path / "source", (1 << 20) + 1)
+    kind, certificates = catalogue.kind(key), make_certificates(tmp_path)
+    try:
+        with kind.start(tmp_path, certificates, host=LOOPBACK) as peer:
+            family = processes.tree(peer.process.pid)
+            peer.make_folder("folder")
+            for http in kind.protocols:
+                curl_put(peer, source.path, f"folder/taken-{http}", http)
+                verify(peer, f"folder/taken-{http}", source)
+            assert peer.peak_bytes() > 1 << 20
+    except PeerMissing as missing:
+        pytest.skip(f"NOT TESTED: {missing}")
+    processes.wait_until(
+        lambda: not any(processes.read_stat(stat.pid) for stat in family), "all of its processes are gone", seconds=5
+    )
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((peer.host, peer.port), timeout=5).close()
+
+
+def test_every_peer_states_its_durability_and_has_a_key_of_its_own() -> None:
+    assert len({kind.key for kind in KINDS}) == len(KINDS)
+    assert all("fsync" in kind.durability for kind in KINDS)
+
+
+def test_a_peer_that_is_not_installed_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
+    certificates = make_certificates(tmp_path)
+    with (
+        pytest.raises(PeerMissing, match="apache2-bin"),
+        catalogue.kind("apache").start(tmp_path, certificates, host=LOOPBACK),
+    ):
+        pass
+    assert catalogue.kind("apache").version() == "not installed"
 
 
 @needs_nginx

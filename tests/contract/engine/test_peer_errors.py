@@ -126,6 +126,32 @@ def test_rapid_resets_end_the_connection(raw: Callable[..., RawPeer], put: Field
     assert 10 <= len(peer.side.of(Headers)) < 20
 
 
+def test_resets_of_streams_that_are_over_are_fair_once_each(raw: Callable[..., RawPeer], put: Fields) -> None:
+    peer = raw(limits=FrameLimits(resets=10))
+    over = range(1, 61, 2)
+    for stream in over:
+        peer.feed(peer.headers(stream, put, end_stream=True))
+        peer.engine.respond(stream, [(b":status", b"201")], end_stream=True)
+        peer.frames()
+        peer.feed(RstStreamFrame(stream, error_code=ErrorCode.STREAM_CLOSED))
+    assert [frame for frame in peer.frames() if isinstance(frame, GoAwayFrame)] == []
+    assert not peer.engine.done
+    assert peer.side.of(Reset) == []
+
+
+@pytest.mark.reference_miss("late_resets_are_not_seen")
+def test_resets_without_end_of_streams_that_are_over_end_the_connection(
+    raw: Callable[..., RawPeer], put: Fields
+) -> None:
+    peer = raw(limits=FrameLimits(resets=10))
+    peer.feed(peer.headers(1, put, end_stream=True))
+    peer.engine.respond(1, [(b":status", b"201")], end_stream=True)
+    for _ in range(30):
+        peer.feed(RstStreamFrame(1, error_code=ErrorCode.STREAM_CLOSED))
+    assert any(isinstance(frame, GoAwayFrame) and frame.error_code for frame in peer.frames())
+    assert peer.engine.done
+
+
 @pytest.mark.reference_miss("reset_of_idle_stream_is_ignored")
 def test_reset_of_an_idle_stream_ends_the_connection(raw: Callable[..., RawPeer], put: Fields) -> None:
     peer = raw()

@@ -1,24 +1,20 @@
-"""h2gate and nginx as they are compared: one certificate, one file system, a free port each, one worker each.
+"""A server that is compared: how it is started, when it takes connections, where it stores, what it costs.
 
-nginx (its DAV module) answers as soon as a file is written and renamed; it never asks the disk (no fsync) and makes no
-digest, as h2gate does with `--no-digest --no-fsync`. Its buffers are set as its users set them for large uploads.
 Only what was started here is ended, by process id.
 """
 
 from __future__ import annotations
 
-import getpass
-import grp
+import base64
 import os
-import shutil
 import socket
 import ssl
 import subprocess
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import trustme
 
@@ -26,26 +22,15 @@ from loadtest import processes
 
 LOOPBACK = "127.0.0.1"
 READY_SECONDS = 20.0
-REPOSITORY = Path(__file__).resolve().parent.parent
-
-NGINX = """\
-daemon off; {user} worker_processes 1; pid {folder}/nginx.pid; error_log stderr error;
-events {{ worker_connections 1024; }}
-http {{
-  access_log off; client_max_body_size 0; keepalive_requests 1000000000;
-  {tuning}
-  client_body_temp_path {folder}/temp; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
-  uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
-  server {{
-    listen {host}:{port} ssl http2; ssl_certificate {cert}; ssl_certificate_key {key};
-    location / {{ root {data}; dav_methods PUT DELETE; create_full_put_path on; }}
-  }}
-}}
-"""
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 class PeerFailed(RuntimeError):
     """A server did not come up; the message ends with the last lines it said."""
+
+
+class PeerMissing(PeerFailed):
+    """It is not installed; the message says what is missing, and how it comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +63,10 @@ class Peer:
     data: Path
     process: subprocess.Popen[bytes]
     certificates: Certificates
+    dialect: Literal["put", "tus"] = "put"
+    """How a file is handed over: PUT, or one POST of tus that creates and uploads."""
+    makes_folders: bool = True
+    """Whether a PUT makes the folders above it; else `make_folder` has to."""
 
     def url(self, path: str) -> str:
         return f"https://{self.host}:{self.port}/files/{path}"
@@ -97,62 +86,27 @@ class Peer:
         """Highest resident memory of the tree since `forget_peak`."""
         return processes.peak_bytes(self.process.pid)
 
+    def curl_upload(self, source: Path, path: str, size: int) -> list[str]:
+        """curl's arguments that hand over `source` as `path`."""
+        if self.dialect == "put":
+            return ["--upload-file", str(source), self.url(path)]
+        name = base64.b64encode(path.encode()).decode()
+        fields = ["Tus-Resumable: 1.0.0", f"Upload-Length: {size}", f"Upload-Metadata: filename {name}"]
+        fields += ["Content-Type: application/offset+octet-stream", "Expect:"]
+        headers = [each for field in fields for each in ("--header", field)]
+        return ["--request", "POST", *headers, "--upload-file", str(source), self.url("").rstrip("/")]
+
+    def make_folder(self, path: str) -> None:
+        """Make a folder that uploads do not make by themselves; outside of what is measured."""
+        if not self.makes_folders:
+            (self.data / "files" / path).mkdir(parents=True, exist_ok=True)
+
     def stored(self, path: str) -> Path:
         """Where what was sent to `url(path)` lies. Raises `LookupError` when it does not."""
         place = self.data / "files" / path
         if not place.exists():
             raise LookupError(f"{self.name} has not stored {path}")
         return place
-
-
-@contextmanager
-def nginx(
-    folder: Path, certificates: Certificates, *, host: str = LOOPBACK, tuning: str = "", name: str = "nginx"
-) -> Iterator[Peer]:
-    """nginx with DAV; `tuning` goes into its http block. Raises `PeerFailed`, also when there is no nginx here."""
-    command = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-    if command is None:
-        raise PeerFailed("nginx is not installed")
-    port, data = free_port(host), folder / "data"
-    for each in (data, folder / "temp"):
-        each.mkdir(parents=True, exist_ok=True)
-    settings = folder / "nginx.conf"
-    user = f"user {getpass.getuser()} {grp.getgrgid(os.getgid()).gr_name};" if os.geteuid() == 0 else ""
-    settings.write_text(
-        NGINX.format(
-            folder=folder,
-            data=data,
-            host=host,
-            port=port,
-            user=user,
-            tuning=tuning,
-            cert=certificates.cert,
-            key=certificates.key,
-        )
-    )
-    arguments = [command, "-p", str(folder), "-e", "stderr", "-c", str(settings)]
-    with serving(name, arguments, folder, host, port, certificates) as peer:
-        yield peer
-
-
-@contextmanager
-def h2gate(
-    folder: Path,
-    certificates: Certificates,
-    *,
-    host: str = LOOPBACK,
-    options: Sequence[str] = (),
-    name: str = "h2gate",
-) -> Iterator[Peer]:
-    """h2gate as shipped, plus `options`. On an address that is not loopback it lets anybody in."""
-    port = free_port(host)
-    (folder / "data").mkdir(parents=True, exist_ok=True)
-    arguments = [sys.executable, "-m", "h2gate", "serve", "--listen", f"{host}:{port}", "--data", str(folder / "data")]
-    arguments += ["--cert", str(certificates.cert), "--key", str(certificates.key), *options]
-    if host != LOOPBACK:
-        arguments.append("--anonymous")
-    with serving(name, arguments, folder, host, port, certificates) as peer:
-        yield peer
 
 
 def free_port(host: str) -> int:
@@ -162,17 +116,27 @@ def free_port(host: str) -> int:
 
 @contextmanager
 def serving(
-    name: str, arguments: list[str], folder: Path, host: str, port: int, certificates: Certificates
+    name: str,
+    arguments: Sequence[str],
+    folder: Path,
+    host: str,
+    port: int,
+    certificates: Certificates,
+    *,
+    environment: Mapping[str, str] | None = None,
+    dialect: Literal["put", "tus"] = "put",
+    makes_folders: bool = True,
 ) -> Iterator[Peer]:
     """The server that `arguments` start, once it takes connections. Raises `PeerFailed`."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("H2GATE_")}
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]))
+    around = {key: value for key, value in os.environ.items() if not key.startswith("H2GATE_")}
+    around["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]))
+    around |= environment or {}
     log = folder / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             arguments,
             cwd=folder,
-            env=environment,
+            env=around,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -180,7 +144,7 @@ def serving(
         )
     try:
         _await_ready(name, process, host, port, certificates, log)
-        yield Peer(name, host, port, folder / "data", process, certificates)
+        yield Peer(name, host, port, folder / "data", process, certificates, dialect, makes_folders)
     finally:
         processes.end(process)
 

@@ -1,12 +1,10 @@
 """What was measured: each figure's median and spread over the rounds, and its ratio to a baseline within each round.
 
 Ratios are taken inside a round, where both sides saw the machine in the same mood, and then the median of them.
-`python -m loadtest.report FILE` writes a saved run as a Markdown table.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
@@ -17,7 +15,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import click
 from rich.console import Console
 from rich.table import Table
 
@@ -50,12 +47,12 @@ def summarise(samples: list[Sample], baseline: str) -> list[Summary]:
     summaries = []
     for candidate in dict.fromkeys(sample.candidate for sample in samples):
         own = [sample for sample in samples if sample.candidate == candidate]
-        for figure in own[0].figures:
-            values = [sample.figures[figure] for sample in own]
+        for figure in dict.fromkeys(figure for sample in own for figure in sample.figures):
+            values = [sample.figures[figure] for sample in own if figure in sample.figures]
             ratios = [
                 sample.figures[figure] / base[sample.round][figure]
                 for sample in own
-                if base.get(sample.round, {}).get(figure)
+                if figure in sample.figures and base.get(sample.round, {}).get(figure)
             ]
             ratio = (statistics.median(ratios), min(ratios), max(ratios)) if ratios else (None, None, None)
             summaries.append(
@@ -113,14 +110,15 @@ def rows(saved: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     body: dict[str, list[str]] = {}
     for each in saved["summary"]:
         row = body.setdefault(each["candidate"], [each["candidate"]])
-        row.append(f"{_short(each['median'])} ({_short(each['low'])}–{_short(each['high'])})")  # noqa: RUF001
+        row.append(f"{short(each['median'])} ({short(each['low'])}–{short(each['high'])})")  # noqa: RUF001
         if each["figure"] in compared:
             row.append("" if each["ratio"] is None else f"{each['ratio']:.2f}")
     heads = [[figure, "ratio"] if figure in compared else [figure] for figure in figures]
     return ["", *(head for pair in heads for head in pair)], list(body.values())
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
+    """Three digits that matter."""
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
@@ -147,14 +145,3 @@ def markdown(saved: dict[str, Any]) -> str:
     lines = [heads, ["---"] * len(heads), *body]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return f"**{saved['what']}** (`{saved['command']}`)\n\n{table}\n\n{caption(saved)}\n"
-
-
-@click.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-def main(file: Path) -> None:
-    """Write a run saved with --json as a Markdown table."""
-    click.echo(markdown(json.loads(file.read_text())), nl=False)
-
-
-if __name__ == "__main__":
-    main()
