@@ -57,6 +57,9 @@ bench-upload: .venv/dev.stamp ## load test: large uploads
 bench-small: .venv/dev.stamp ## load test: many small files
 	$(BIN)/python -m loadtest.run small $(ARGS)
 
+bench-auth: .venv/dev.stamp ## load test: what it costs to ask who sends
+	$(BIN)/python -m loadtest.run auth $(ARGS)
+
 bench-wan: .venv/dev.stamp ## load test: a path with delay
 	$(BIN)/python -m loadtest.run wan $(ARGS)
 

@@ -53,6 +53,7 @@ def h2load_put(peer: Peer, body: Path, urls: Path, count: int) -> Sent:
         [
             *("h2load", "--clients=1", f"--max-concurrent-streams={STREAMS}", f"--requests={count}"),
             *("--header=:method: PUT", f"--data={body}", f"--input-file={urls}"),
+            *([f"--header=authorization: {peer.authorization}"] if peer.authorization else ()),
         ]
     )
     statuses = re.search(r"status codes: (\d+) 2xx", said)

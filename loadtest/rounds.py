@@ -10,14 +10,14 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 import click
 
 from h2gate.config import GIB, MIB
-from loadtest import clients, peers, senders, workloads
+from loadtest import clients, guards, peers, senders, workloads
 from loadtest.peers import LOOPBACK, Peer
 from loadtest.peers.catalogue import kind
 from loadtest.report import Sample
@@ -53,6 +53,19 @@ def start_servers(servers: tuple[str, ...], folder: Path, stack: ExitStack, host
         place = folder / server
         place.mkdir()
         started.append(stack.enter_context(kind(server).start(place, certificates, host=host)))
+    return started
+
+
+def start_guarded(folder: Path, stack: ExitStack) -> list[Peer]:
+    """A gateway for each of `guards.WAYS`."""
+    certificates = peers.make_certificates(folder, LOOPBACK)
+    started = []
+    for way in guards.WAYS:
+        place = folder / way
+        place.mkdir()
+        guard = stack.enter_context(guards.guard(way, place))
+        peer = stack.enter_context(peers.h2gate(place, certificates, options=guard.options, name=f"h2gate {way}"))
+        started.append(replace(peer, authorization=guard.authorization))
     return started
 
 

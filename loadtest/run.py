@@ -17,6 +17,7 @@ COMMANDS: tuple[click.Command, ...] = (
     gate.gate,
     single.upload,
     single.small,
+    single.auth,
     single.wan,
     single.files,
     crowded.attacks_,

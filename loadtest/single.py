@@ -81,6 +81,23 @@ def small(requests: int, **asked: Any) -> None:
 
 
 @click.command()
+@click.option("--requests", type=click.IntRange(100), default=5000, show_default=True, help="Files in each round.")
+@shared
+def auth(requests: int, **asked: Any) -> None:
+    """What it costs to ask who sends: files of 10 KiB, as `small`, by nobody, with a key, a token, an audit log."""
+    run = Asked(**asked)
+    with run.workplace() as (place, stack):
+        source = workloads.make_source(place / "source", workloads.SMALL_BYTES)
+        candidates = [Candidate(peer, "2") for peer in rounds.start_guarded(place, stack)]
+        rounds.forget_deleted(place)
+        samples = rounds.measure(
+            candidates, run.rounds, lambda candidate: rounds.small_once(candidate, source, requests, place / "urls")
+        )
+        what = f"{requests} files of 10 KiB, one connection, 100 streams, by how the gateway knows who sends"
+        run.conclude(what, place, {"requests": requests}, samples, candidates[0].label)
+
+
+@click.command()
 @click.option("--size", type=Size(), default="256M", show_default=True, help="Bytes of the file.")
 @click.option("--rtt", type=float, default=50.0, show_default=True, help="Round trip in ms.")
 @click.option("--mbit", type=float, default=1000.0, show_default=True, help="Rate of the link in Mbit/s.")

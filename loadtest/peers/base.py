@@ -67,6 +67,8 @@ class Peer:
     """How a file is handed over: PUT, or one POST of tus that creates and uploads."""
     makes_folders: bool = True
     """Whether a PUT makes the folders above it; else `make_folder` has to."""
+    authorization: str = ""
+    """The field that says who sends; "" where nobody is asked."""
 
     def url(self, path: str) -> str:
         return f"https://{self.host}:{self.port}/files/{path}"
