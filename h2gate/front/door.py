@@ -92,6 +92,7 @@ async def _recognised(request: Request, gateway: Gateway) -> bool:
     _check_origin(request, evidence, principal, gateway.settings.cors_origins)
     if principal.via is Via.TICKET:  # it may be in the URL
         request.also.append(("referrer-policy", "no-referrer"))
+    request.known_as(principal.name)
     look_again = partial(_look_again, gateway, principal)
     request.access = Access(principal, chain.root_of(principal), look_again)
     return True

@@ -9,7 +9,7 @@ import json
 import re
 import secrets
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import parse_qsl, quote, unquote_to_bytes
@@ -86,6 +86,8 @@ class Request:
             length = self.headers.get("content-length")
             body = AsgiBody(receive, int(length) if length is not None else None)
         self.body: Body = body
+        self.known_as: Callable[[str], None] = scope["extensions"].get("h2gate.known_as", lambda _: None)
+        """Tells the server who sends, so that it serves the one beside the others."""
 
     @property
     def query(self) -> dict[str, str]:
