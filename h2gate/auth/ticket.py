@@ -16,7 +16,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -61,6 +61,11 @@ class Ticket:
     issuer: str = ""
     """The name of the principal who made it."""
 
+    def within(self, maker: Principal) -> Ticket:
+        """The same, with no file larger than its maker may put there."""
+        limits = [each for each in (self.max_file_bytes, maker.max_file_bytes) if each is not None]
+        return replace(self, max_file_bytes=min(limits, default=None))
+
     def principal(self) -> Principal:
         """Who has it."""
         return Principal(
@@ -79,16 +84,18 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True)
 class Named(Rights):
-    """Rights at files directly in their folders that are called so, where there are `names`."""
+    """Rights at files directly in their folders that are called so, where there are `names`; else at what is below
+    them. A file in the place of the folder would be in another folder, and in the way of all that is to come."""
 
     names: tuple[str, ...] = ()
 
     def allow(self, action: Action, path: str) -> bool:
         folder, _, name = path.rpartition("/")
-        if not self.names:
-            return Rights.allow(self, action, path)
-        is_named = any(fnmatchcase(name, each) for each in self.names)
         where = tuple(folder.split("/")) if folder else ()
+        if not self.names:
+            above = path if action is Action.STAT else folder
+            return bool(path or action is Action.STAT) and Rights.allow(self, action, above)
+        is_named = any(fnmatchcase(name, each) for each in self.names)
         return is_named and any(each.segments == where and each.allows(action, where) for each in self.all)
 
     def under(self, root: str) -> Named:
@@ -102,11 +109,14 @@ class Keys:
     secrets: tuple[bytes, ...]
 
     def sign(self, ticket: Ticket) -> str:
-        """Its text, to be given to somebody."""
+        """Its text, to be given to somebody. Raises `BadTicket` where that would be too long to be taken again."""
         secret = self.secrets[0]
         claims = {name: value for name, value in _claims(ticket).items() if value not in (None, "", [])}
         body = _encoded(json.dumps({"key": _key_id(secret), **claims}, separators=(",", ":")).encode())
-        return f"{PREFIX}{body}.{_encoded(_mac(secret, body))}"
+        text = f"{PREFIX}{body}.{_encoded(_mac(secret, body))}"
+        if len(text) > MAX_CHARS:
+            raise BadTicket(f"a ticket for that has more than {MAX_CHARS} characters: name a shorter folder, or less")
+        return text
 
     def verified(self, text: str) -> Ticket:
         """The ticket that was signed. Raises `Unauthenticated`, `ExpiredCredential`."""
@@ -174,6 +184,8 @@ def url(path: str, text: str) -> str:
 
 class Tickets:
     """An `Authenticator`."""
+
+    via = Via.TICKET
 
     def __init__(self, keys: Keys, is_closed: Closed) -> None:
         self._keys = keys

@@ -56,9 +56,10 @@ async def _post(request: Request, gateway: Gateway, issuing: Issuing) -> None:
     claims = await _claims(request)
     asked = wanted(claims, tenant=by.tenant, issuer=by.name, max_seconds=issuing.max_seconds)
     access.require(Action.CREATE, asked.folder)
+    asked = asked.within(by)
     ticket = replace(asked, folder=access.below_root(asked.folder))
-    await gateway.quotas.issued(ticket)
     text = issuing.keys.sign(ticket)
+    await gateway.quotas.issued(ticket)
     request.did(Deed(event="issue", path=asked.folder, detail=f"ticket:{ticket.id}"))
     answer = {**told(asked), "ticket": text, "url": url(asked.folder, text)}
     await request.answer_json(201, answer, [("location", f"/tickets/{ticket.id}")])
