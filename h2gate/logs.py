@@ -66,7 +66,7 @@ class Moderation(logging.Filter):
 class TextFormatter(logging.Formatter):
     """One line a record, whatever a peer has called a file: a traceback follows in lines of its own."""
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the library's name
+    def formatMessage(self, record: logging.LogRecord) -> str:
         record.message = plain(record.message)
         return super().formatMessage(record)
 

@@ -113,7 +113,7 @@ class Certificates:
         return _Seen(None, not_after)
 
     async def look_again(self, principal: Principal) -> Principal | None:
-        """See `SupportsSecondLook`: whether what the certificate was known by still has rights, as the same somebody."""
+        """See `SupportsSecondLook`: whether what it was known by still has rights, as the same somebody."""
         if principal.via is not Via.CERTIFICATE:
             return None
         found = self._known.get(principal.mark)

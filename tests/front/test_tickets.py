@@ -254,6 +254,24 @@ def test_request_for_a_ticket_is_short_and_comes_from_somebody(
     )
 
 
+def test_ticket_that_would_be_too_long_to_be_taken_is_not_made(client: httpx.Client, policies: Policies) -> None:
+    asked = {"folder": "room/in", "names": ["\N{SNOWMAN}" * 1000]}
+    assert code(client.post("/tickets", json=asked, headers=policies.fields("maker"))) == (400, "bad_ticket")
+
+
+def test_ticket_puts_no_file_in_the_place_of_its_folder(client: httpx.Client, make: Make, served: Served) -> None:
+    for ticket in (make(folder="room/in/box"), make(folder="room")):
+        path = ticket["folder"]
+        metadata = f"path {b64encode(path.encode()).decode()}"
+        fields = {**bearer(ticket), "tus-resumable": "1.0.0", "upload-length": "1", "upload-metadata": metadata}
+        assert code(client.put(f"/files/{path}", content=b"1", headers=bearer(ticket))) == (403, "forbidden")
+        assert code(client.post("/tus/", headers=fields)) == (403, "forbidden")
+        assert not served.path(path).exists()
+    assert (
+        client.put("/files/room/in/box/a", content=b"1", headers=bearer(make(folder="room/in/box"))).status_code == 201
+    )
+
+
 def test_forged_and_expired_tickets_are_401(client: httpx.Client, make: Make, tmp_path: Path) -> None:
     make()
     keys = ensure_keys(tmp_path / "tickets.key")
