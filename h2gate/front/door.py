@@ -7,7 +7,6 @@ carries no credential. What is written is looked at once more by its very path (
 from __future__ import annotations
 
 from functools import partial
-from urllib.parse import urlsplit
 
 from h2gate.auth.base import Evidence, Principal, Via
 from h2gate.auth.chain import Chain
@@ -125,7 +124,7 @@ def _check_origin(request: Request, evidence: Evidence, principal: Principal, or
     origin, site = headers.get("origin"), headers.get("sec-fetch-site")
     if site in ("same-origin", "none") or (site is None and origin is None) or origin in origins:
         return
-    if site is None and origin is not None and urlsplit(origin).netloc == evidence.authority:
+    if site is None and origin in (f"http://{evidence.authority}", f"https://{evidence.authority}"):
         return
     raise Forbidden("a page of another origin may not write with a credential that the browser adds")
 

@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from h2gate.auth.base import Via
 from h2gate.auth.rights import Action
-from h2gate.auth.ticket import Issuing, Ticket, url, wanted
+from h2gate.auth.ticket import Issuing, Ticket, text_in, url, wanted
 from h2gate.errors import BadTicket, Forbidden, MethodNotAllowed, NotFound, TooLarge
 from h2gate.fields import moment
 from h2gate.front.deeds import Deed
@@ -146,14 +146,20 @@ def admit(request: Request) -> None:
 def is_form(request: Request) -> bool:
     """Whether somebody with a ticket looks at its URL."""
     is_folder = request.method in ("GET", "HEAD") and request.raw_path.endswith(b"/")
-    return is_folder and request.access.principal.via is Via.TICKET and "ticket" in request.query
+    return is_folder and _in_url(request) is not None
 
 
 def suffix(request: Request) -> str:
     """What the URL of an upload needs so that it can be gone on with by who has but a ticket in the URL."""
-    if request.access.principal.via is Via.TICKET and (text := request.query.get("ticket")) is not None:
-        return f"?ticket={text}"
-    return ""
+    text = _in_url(request)
+    return f"?ticket={text}" if text is not None else ""
+
+
+def _in_url(request: Request) -> str | None:
+    """The ticket in the URL, where that was the credential: it is signed. What else is called so there is but text, and
+    could be anything, also the end of a field."""
+    is_credential = request.access.principal.via is Via.TICKET and "authorization" not in request.headers
+    return text_in(request.evidence()) if is_credential else None
 
 
 async def form(request: Request, gateway: Gateway) -> None:
