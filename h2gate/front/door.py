@@ -43,10 +43,14 @@ async def to_files(request: Request, gateway: Gateway) -> None:
 
 
 async def to_uploads(request: Request, gateway: Gateway) -> None:
-    """Under /uploads/: to one's own."""
+    """Under /uploads/: to one's own. All who have a ticket are one, and none of them is told what the others have
+    sent: who knows the path of an upload may find it, to go on with it."""
     if request.method == "OPTIONS" or not await _recognised(request, gateway):
         return
-    if request.raw_path not in resources.ROOTS and request.method in _ON_UPLOADS:
+    if request.raw_path in resources.ROOTS:
+        if request.access.principal.via is Via.TICKET and not request.query.get("path"):
+            raise Forbidden("a ticket lists nothing; with ?path= the uploads of one file are found")
+    elif request.method in _ON_UPLOADS:
         await _to_upload(request, gateway, _asks_as(request), resources.upload_id(request))
 
 

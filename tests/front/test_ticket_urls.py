@@ -1,4 +1,5 @@
-"""What is called a ticket in a URL, beside a credential in a field: nobody has signed it, so nothing is made of it."""
+"""Tickets and URLs: what is called a ticket in one, beside a credential in a field, was signed by nobody, so nothing is
+made of it; and what a URL tells who has the same ticket as others."""
 
 from __future__ import annotations
 
@@ -64,6 +65,17 @@ def test_over_http1_it_is_no_field_of_the_answer(http: httpx.Client, fields: Fie
 def test_page_is_for_who_came_by_the_url(http: httpx.Client, fields: Fields, ticket: str, query: str) -> None:
     assert http.get(f"/files/in/?{query}", headers=fields).status_code == 403
     assert http.get(f"/files/in/?ticket={ticket}").status_code == 200
+
+
+@pytest.mark.parametrize("query", ["", "?path=", "?paths=/files/in/a"])
+def test_who_has_a_ticket_is_not_told_what_others_send_with_it(
+    http: httpx.Client, fields: Fields, query: str
+) -> None:
+    url = http.put("/files/in/a", content=b"half", headers={"upload-complete": "?0", **fields}).headers["location"]
+    for method in ("GET", "HEAD"):
+        assert http.request(method, f"/uploads/{query}", headers=fields).status_code == 403
+    (found,) = http.get("/uploads/?path=/files/in/a", headers=fields).json()["uploads"]
+    assert found["url"] == url
 
 
 def test_blank_one_behind_it_takes_nothing_away(http: httpx.Client, ticket: str) -> None:
