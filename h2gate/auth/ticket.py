@@ -60,6 +60,8 @@ class Ticket:
     tenant: str = ""
     issuer: str = ""
     """The name of the principal who made it."""
+    key: str = field(default="", compare=False)
+    """Which secret has signed it; told once it is signed."""
 
     def within(self, maker: Principal) -> Ticket:
         """The same, with no file larger than its maker may put there."""
@@ -74,6 +76,7 @@ class Ticket:
             rights=Named((Right(Action.CREATE, tuple(self.folder.split("/")) if self.folder else ()),), self.names),
             tenant=self.tenant,
             credential=self.id,
+            mark=self.key,
             expires_at=self.expires_at,
             max_bytes=self.max_bytes,
             max_files=self.max_files,
@@ -107,6 +110,10 @@ class Keys:
     """Secrets that tickets are signed with: the first signs, all are believed, so that a new one can be put first."""
 
     secrets: tuple[bytes, ...]
+
+    def has(self, key_id: str) -> bool:
+        """Whether the secret is still among them."""
+        return any(_key_id(each) == key_id for each in self.secrets)
 
     def sign(self, ticket: Ticket) -> str:
         """Its text, to be given to somebody. Raises `BadTicket` where that would be too long to be taken again."""
@@ -157,8 +164,7 @@ def _parsed(body: str) -> Ticket:
     """What was signed is ours; another version of this may have made it."""
     try:
         found = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
-        del found["key"]
-        return Ticket(**{"folder": "", **found, "names": tuple(found.get("names", ()))})
+        return Ticket(key=found.pop("key"), **{"folder": "", **found, "names": tuple(found.get("names", ()))})
     except (ValueError, TypeError, KeyError, binascii.Error):
         raise Unauthenticated("a ticket of another version") from None
 
@@ -200,8 +206,10 @@ class Tickets:
         return principal
 
     async def look_again(self, principal: Principal) -> None:
-        """See `chain.SupportsSecondLook`."""
-        if principal.via is Via.TICKET and await self._is_closed(principal.credential):
+        """See `chain.SupportsSecondLook`: neither it nor the key that has signed it was taken back."""
+        if principal.via is not Via.TICKET:
+            return
+        if not self._keys.has(principal.mark) or await self._is_closed(principal.credential):
             raise Unauthenticated("the ticket was revoked")
 
     async def close(self) -> None:

@@ -118,6 +118,34 @@ def test_whoever_an_authentication_server_knew_completes_nothing_once_it_is_not_
     assert nothing_was_done(served)
 
 
+def test_with_the_key_that_has_signed_it_a_ticket_is_withdrawn(serve: Serve, tmp_path: Path) -> None:
+    policies = Policies(tmp_path)
+    policies.key("maker", RIGHTS)
+    policies.table("tickets", 'key = "tickets.key"')
+    served = serve(auth=policies.file, drain_seconds=0.2)
+    served.path("in").mkdir()
+    made = httpx.post(f"{served.plain_url}/tickets/", json={"folder": "in"}, headers=policies.fields("maker")).json()
+    who = ("authorization", f"Bearer {made['ticket']}")
+    with RawClient(served.url, served.ca) as client:
+        streams = [
+            client.open("PUT", f"/files/in/{name}", ("content-length", "200000"), who, *more)
+            for name, more in (("put", []), ("kept", [("upload-complete", "?1")]))
+        ]
+        for each in streams:
+            client.push(each, bytes(100_000), end=False)
+        client.quiet()
+        first = (tmp_path / "tickets.key").read_text()
+        (tmp_path / "tickets.key").write_text(f"{'ab' * 32}\n{first}")
+        served.inside(served.gateway.reload_policy())
+        client.push(streams[0], bytes(100_000))
+        assert client.answer(streams[0]).status == 201, "another one that signs from now on takes nothing away"
+        (tmp_path / "tickets.key").write_text("ab" * 32)
+        served.inside(served.gateway.reload_policy())
+        client.push(streams[1], bytes(100_000))
+        assert client.answer(streams[1]).status == 401
+    assert files_under(served.path("in")) == ["put"]
+
+
 @pytest.mark.parametrize(("method", "room"), [("HEAD", "tus"), ("PATCH", "tus"), ("PATCH", "uploads")])
 def test_upload_that_is_whole_replaces_nothing_once_its_owner_may_only_create(
     served: Served, http: httpx.Client, policies: Policies, method: str, room: str
