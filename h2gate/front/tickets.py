@@ -29,6 +29,9 @@ from h2gate.ledger.base import Usage
 ROOTS = (b"/tickets", b"/tickets/")
 _ID = re.compile(rb"/tickets/([0-9a-f]{16})")
 _MAX_BODY_BYTES = 16384
+_REVOKED_SECONDS = 10 * 366 * 86400.0
+"""For so long a ticket is known to be revoked that was made without a gateway: when it expires only itself can say, and
+`max_seconds` may have been longer then."""
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 
 Handler = Callable[[Request, Gateway, Issuing], Awaitable[None]]
@@ -113,7 +116,7 @@ async def _get(request: Request, gateway: Gateway, _: Issuing) -> None:
 async def _delete(request: Request, gateway: Gateway, issuing: Issuing) -> None:
     """Revoke it."""
     ticket_id, _ = await _own(request, gateway)
-    await gateway.quotas.revoke(ticket_id, time.time() + issuing.max_seconds)
+    await gateway.quotas.revoke(ticket_id, time.time() + max(issuing.max_seconds, _REVOKED_SECONDS))
     request.did(Deed(event="revoke", detail=f"ticket:{ticket_id}"))
     await request.answer(204)
 

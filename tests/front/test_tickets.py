@@ -171,6 +171,17 @@ def test_revoked_ticket_is_refused_at_once(client: httpx.Client, make: Make, pol
     assert client.get(url, headers=policies.fields("maker")).json()["revoked"] is True
 
 
+def test_ticket_that_was_made_for_longer_than_is_allowed_by_now_stays_revoked_until_it_expires(
+    client: httpx.Client, served: Served, policies: Policies, tmp_path: Path
+) -> None:
+    month = 30 * 86400.0
+    ticket = Ticket(folder="in", tenant="t", expires_at=time.time() + month)
+    fields = {"authorization": f"Bearer {ensure_keys(tmp_path / 'tickets.key').sign(ticket)}"}
+    assert client.delete(f"/tickets/{ticket.id}", headers=policies.fields("admin")).status_code == 204
+    served.inside(served.gateway._ledger.forget_accounts(time.time() + month))
+    assert client.put("/files/room/in/a", content=b"1", headers=fields).status_code == 401
+
+
 def test_ticket_that_is_revoked_while_the_body_comes_stores_nothing(
     served: Served, client: httpx.Client, make: Make, policies: Policies
 ) -> None:
