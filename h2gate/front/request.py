@@ -94,12 +94,13 @@ class Request:
         """What follows the question mark, decoded; of a name that is repeated the last."""
         return dict(parse_qsl(self._query.decode("latin1"), keep_blank_values=True))
 
-    def evidence(self) -> Evidence:
-        """By what whoever asks may be recognised."""
+    def evidence(self, method: str = "") -> Evidence:
+        """By what whoever asks may be recognised. `method` is what is to be done, where the request is called
+        otherwise (`X-HTTP-Method-Override`)."""
         scope, headers = self._scope, self.headers
         target = b"%b?%b" % (self.raw_path, self._query) if self._query else self.raw_path
         return Evidence(
-            method=self.method,
+            method=method or self.method,
             target=target.decode("latin1"),
             headers=headers,
             peer=scope["client"][0] if scope["client"] else "",
@@ -224,12 +225,16 @@ def _request_id(given: str | None) -> str:
     return given if given is not None and _ID.fullmatch(given) else secrets.token_hex(8)
 
 
+_BETWEEN = {"cookie": "; "}
+"""HTTP/2 lets a client send each cookie in a line of its own (RFC 9113 section 8.2.3)."""
+
+
 def joined(lines: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
     """Field lines as one value a name."""
     found: dict[str, str] = {}
     for name, value in lines:
         key, text = name.decode("latin1"), value.decode("latin1")
-        found[key] = f"{found[key]}, {text}" if key in found else text
+        found[key] = f"{found[key]}{_BETWEEN.get(key, ', ')}{text}" if key in found else text
     return found
 
 
