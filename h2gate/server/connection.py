@@ -67,6 +67,7 @@ class Connection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport
         self._receiving = False
         self._flush_planned = False
+        self.is_flushed = False
         self._tick: asyncio.TimerHandle | None = None
         self._paused = False
         self._is_resting = False
@@ -303,6 +304,7 @@ class Connection(asyncio.BufferedProtocol):
     # Writing
 
     def plan_flush(self) -> None:
+        self.is_flushed = False
         if not (self._receiving or self._flush_planned):
             self._flush_planned = True
             self.loop.call_soon(self._flush)
@@ -314,6 +316,7 @@ class Connection(asyncio.BufferedProtocol):
         while not self._paused and (data := self.engine.data_to_send(WRITE_BYTES)):
             self._n_written += len(data)
             self._transport.write(data)
+        self.is_flushed = not self._paused
         for stream in tuple(self.senders):
             stream.sendable()
         if self.engine.done:
