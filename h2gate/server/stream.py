@@ -283,7 +283,8 @@ class Stream(Exchange):
             self._is_ending = True
             self._host.senders.add(self)
             return
-        if self._is_unwanted and not (self.request_ended or self.peer_gone):  # not before: it takes the answer's end along
+        if self._is_unwanted and not (self.request_ended or self.peer_gone):
+            # Not before: a reset takes along what is still to be written of the answer, and be it its END_STREAM.
             self._host.engine.reset(self.id, ErrorCode.NO_ERROR)
             self._host.plan_flush()
         self._over()

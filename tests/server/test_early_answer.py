@@ -182,6 +182,15 @@ def test_answer_is_whole_though_more_than_drain_bytes_had_come_before_it(serve: 
     assert client.get("/healthz").status == 200
 
 
+def test_header_that_is_too_long_is_told_so_before_its_body(serve: Serve, connect: Connect) -> None:
+    client = connect(serve(max_header_list=4096))
+    stream = client.open("PUT", "/files/a", ("x-long", "y" * 5000))
+    answer = client.answers[stream]
+    client.until(lambda: answer.reset is not None)
+    assert (answer.status, answer.ended, answer.reset) == (431, True, 0)
+    assert client.get("/healthz").status == 200
+
+
 def test_after_drain_seconds_the_stream_is_reset_with_no_error(serve: Serve, connect: Connect) -> None:
     client = connect(serve(drain_seconds=0.2))
     stream = refused(client)
