@@ -67,6 +67,9 @@ class Connection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport
         self._receiving = False
         self._flush_planned = False
+        self.is_flushed = False
+        self._refused: list[int] = []
+        """Streams that were answered 431, and whose body nobody wants."""
         self._tick: asyncio.TimerHandle | None = None
         self._paused = False
         self._is_resting = False
@@ -288,7 +291,7 @@ class Connection(asyncio.BufferedProtocol):
         head = [(b":status", b"431"), (b"content-length", b"0"), self.date_field()]
         self.engine.respond(request.stream_id, head, end_stream=True)
         if not request.end_stream:
-            self.engine.reset(request.stream_id, ErrorCode.NO_ERROR)
+            self._refused.append(request.stream_id)
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -303,6 +306,7 @@ class Connection(asyncio.BufferedProtocol):
     # Writing
 
     def plan_flush(self) -> None:
+        self.is_flushed = False
         if not (self._receiving or self._flush_planned):
             self._flush_planned = True
             self.loop.call_soon(self._flush)
@@ -314,10 +318,19 @@ class Connection(asyncio.BufferedProtocol):
         while not self._paused and (data := self.engine.data_to_send(WRITE_BYTES)):
             self._n_written += len(data)
             self._transport.write(data)
+        self.is_flushed = not self._paused
+        if self._refused and self.is_flushed:  # not before: a reset takes along what is still to be written
+            self._reset_refused()
         for stream in tuple(self.senders):
             stream.sendable()
         if self.engine.done:
             self._close()
+
+    def _reset_refused(self) -> None:
+        for stream_id in self._refused:
+            self.engine.reset(stream_id, ErrorCode.NO_ERROR)
+        self._refused.clear()
+        self.plan_flush()
 
     def plan_tick(self) -> None:
         if self._tick is None:

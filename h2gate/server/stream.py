@@ -42,6 +42,10 @@ class Host(Protocol):
     def account(self) -> Account:
         """To whom the memory is charged that a stream holds."""
 
+    @property
+    def is_flushed(self) -> bool:
+        """All that the peer's windows let out has been written."""
+
     def plan_flush(self) -> None:
         """Write what the engine has, in this turn of the loop."""
 
@@ -86,6 +90,8 @@ class Stream(Exchange):
         self._drain_timer: asyncio.TimerHandle | None = None
         self._sender: asyncio.Future[None] | None = None
         self._is_ending = False
+        self._is_unwanted = False
+        """The rest of the body: its sender is told so behind the answer."""
         self._is_over = False
         self._is_served = False
 
@@ -206,6 +212,9 @@ class Stream(Exchange):
     def _dropped(self, n_bytes: int) -> None:
         if not n_bytes:
             return
+        if self._is_unwanted:
+            self._uncredited += n_bytes
+            return
         self._host.engine.credit(self.id, n_bytes)
         self._host.plan_flush()
         if self.answered:
@@ -260,9 +269,8 @@ class Stream(Exchange):
             self._drain_timer = self._host.loop.call_later(self._host.settings.drain_seconds, self._stop_draining)
 
     def _stop_draining(self) -> None:
-        if not (self.request_ended or self.peer_gone):
-            self._host.engine.reset(self.id, ErrorCode.NO_ERROR)
-            self._host.plan_flush()
+        self._is_unwanted = True
+        self._host.plan_flush()
         self._end_when_sent()
 
     def _abort(self) -> None:
@@ -276,11 +284,15 @@ class Stream(Exchange):
 
     def _end_when_sent(self) -> None:
         """Until the peer has taken what is queued of the answer it costs what it did, and must be taken in time."""
-        if self._host.engine.queued_bytes(self.id):
+        if self._host.engine.queued_bytes(self.id) or (self._is_unwanted and not self._host.is_flushed):
             self._is_ending = True
             self._host.senders.add(self)
-        else:
-            self._over()
+            return
+        if self._is_unwanted and not (self.request_ended or self.peer_gone):
+            # Not before: a reset takes along what is still to be written of the answer, and be it its END_STREAM.
+            self._host.engine.reset(self.id, ErrorCode.NO_ERROR)
+            self._host.plan_flush()
+        self._over()
 
     def _over(self) -> None:
         self._is_ending = False

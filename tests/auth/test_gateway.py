@@ -14,6 +14,7 @@ from tests.auth.issuing import AUDIENCE, Issuing
 from tests.auth.servers import Asked, Peer, Reply, serving
 from tests.conftest import Serve, Served
 from tests.front.conftest import wait_until
+from tests.server.raw import Answer, RawClient
 
 RIGHTS = '"storage.read:/ storage.modify:/"'
 ALICE = Reply(204, (("Remote-User", "alice"),))
@@ -60,6 +61,44 @@ def test_slow_authentication_server_is_503_in_time_while_others_upload(
     assert sorted(path.name for path in served.path("").iterdir()) == [f"key-{n}" for n in range(5)]
     peer.answer = lambda asked: ALICE
     wait_until(lambda: put(served, "opaque", "later").status_code == 201, "it is asked again")
+
+
+def bearer(credential: str) -> tuple[str, str]:
+    return "authorization", f"Bearer {credential}"
+
+
+def test_while_the_server_is_slow_down_and_flapping_uploads_on_the_same_connection_go_on(
+    serve: Serve, tmp_path: Path, peer: Peer, key: tuple[str, str]
+) -> None:
+    secret, line = key
+    forward = f'[forward]\nurl = "{peer.url}/"\nrights = {RIGHTS}\ntimeout_seconds = 2\ncache_seconds = 0\n'
+    served = gateway(serve, tmp_path, line + forward)
+    with RawClient(served.url, served.ca) as client:
+
+        def begin(credential: str, name: str, n_bytes: int) -> int:
+            return client.open("PUT", f"/files/{name}", ("content-length", str(n_bytes)), bearer(credential))
+
+        def ask(name: str) -> Answer:
+            return client.put(f"/files/{name}", b"x", bearer("opaque"))
+
+        long = begin(secret, "long", 6 << 20)
+        client.push(long, bytes(2 << 20), end=False)
+        peer.answer = peer.held
+        slow = begin("opaque", "slow", 1 << 20)
+        assert peer.came.acquire(timeout=30)
+        assert client.put("/files/short", bytes(3 << 20), bearer(secret)).status == 201
+        client.push(long, bytes(2 << 20), end=False)
+        assert not client.answers[slow].over, "it waits for the answer, and nobody else does"
+        assert (client.answer(slow).status, client.answers[slow].sent) == (503, 0)
+        for name in ("up-1", "up-2", "up-3"):
+            peer.answer = lambda asked: Reply(503)
+            assert ask("down").status == 503
+            peer.answer = lambda asked: ALICE
+            wait_until(lambda: ask(name).status == 201, "it is asked again")  # noqa: B023
+        client.push(long, bytes(2 << 20))
+        assert client.answer(long).status == 201
+        assert not client.goaways
+    assert sorted(path.name for path in served.path("").iterdir()) == ["long", "short", "up-1", "up-2", "up-3"]
 
 
 def test_answer_for_one_url_is_not_taken_for_another(serve: Serve, tmp_path: Path, peer: Peer) -> None:

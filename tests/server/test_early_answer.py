@@ -170,6 +170,27 @@ def test_after_drain_bytes_the_stream_is_reset_with_no_error(serve: Serve, conne
     assert 4 << 20 <= answer.sent <= 6 << 20
 
 
+def test_answer_is_whole_though_more_than_drain_bytes_had_come_before_it(serve: Serve, connect: Connect) -> None:
+    """What is dropped together with the answer ends the drain at once: the reset must not overtake the answer."""
+    client = connect(serve(max_body=1 << 19, drain_bytes=1 << 14, drain_seconds=60))
+    stream = client.open("PUT", "/files/large")
+    answer = client.answers[stream]
+    client.push(stream, bytes(4 << 20), end=False)
+    client.until(lambda: answer.reset is not None)
+    assert (answer.status, answer.ended, answer.reset) == (413, True, 0)
+    assert json.loads(answer.body)["code"] == "too_large"
+    assert client.get("/healthz").status == 200
+
+
+def test_header_that_is_too_long_is_told_so_before_its_body(serve: Serve, connect: Connect) -> None:
+    client = connect(serve(max_header_list=4096))
+    stream = client.open("PUT", "/files/a", ("x-long", "y" * 5000))
+    answer = client.answers[stream]
+    client.until(lambda: answer.reset is not None)
+    assert (answer.status, answer.ended, answer.reset) == (431, True, 0)
+    assert client.get("/healthz").status == 200
+
+
 def test_after_drain_seconds_the_stream_is_reset_with_no_error(serve: Serve, connect: Connect) -> None:
     client = connect(serve(drain_seconds=0.2))
     stream = refused(client)
