@@ -26,10 +26,10 @@ from h2gate.budget import Budget
 from h2gate.config import Settings
 from h2gate.metrics import Metrics
 from h2gate.server.callers import Callers
+from h2gate.server.certificates import Shown
 from h2gate.server.connection import Connection
 from h2gate.server.doorway import Doorway
 from h2gate.server.efforts import Efforts
-from h2gate.server.certificates import Shown
 from h2gate.server.exchange import App
 from h2gate.server.fairness import Fairness
 from h2gate.server.http1 import Http1Server
