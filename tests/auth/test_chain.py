@@ -135,7 +135,7 @@ def test_at_the_end_of_a_request_the_credential_is_looked_at_again(
     ago: float, expired_seconds: float, again: GateError | None, error: type[GateError] | None
 ) -> None:
     mine = replace(ME, expires_at=time.time() - ago)
-    look: Callable[[], None] = lambda: asyncio.run(  # noqa: E731
+    look: Callable[[], Principal] = lambda: asyncio.run(  # noqa: E731
         Chain([Way(mine)], [Way(None, again)], expired_seconds=expired_seconds).look_again(mine)
     )
     if error is None:
