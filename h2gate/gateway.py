@@ -83,6 +83,8 @@ class Gateway:
     """Who asks is found out by it; None: nobody is asked."""
     tickets: Issuing | None = None
     """How tickets are made, where they are."""
+    client_ca: Path | None = None
+    """Authorities of client certificates, for whoever does the handshakes."""
     audit: AuditLog | None = None
     traces: Traces | None = None
     readiness: Readiness
@@ -135,6 +137,7 @@ class Gateway:
     def _obey(self, policy: Policy) -> None:
         """From now on. Whoever has the old chain closes it."""
         self.tickets = policy.tickets
+        self.client_ca = policy.client_ca
         more = [Tickets(policy.tickets.keys, self.quotas.is_closed)] if policy.tickets is not None else []
         self.chain = policy.chain(expired_seconds=self.settings.expired_seconds, more=more)
 

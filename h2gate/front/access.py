@@ -12,7 +12,7 @@ from urllib.parse import quote
 from h2gate.auth.base import Principal
 from h2gate.auth.chain import ANYBODY
 from h2gate.auth.rights import Action
-from h2gate.errors import Forbidden, GateError, Hidden
+from h2gate.errors import BadPath, Forbidden, GateError, Hidden
 from h2gate.transfer.grant import FREELY, Grant
 from h2gate.upload import Resumable
 
@@ -55,12 +55,15 @@ class Access:
         return path.removeprefix(self._root).removeprefix("/")
 
     def grant(self, path: str) -> Grant:
-        """For writing a file. Raises `Forbidden` for who may neither create it nor replace it."""
+        """For writing a file. Raises `Forbidden` for who may neither create it nor replace it; `BadPath` for a tenant's
+        root, which is to who is of the tenant what "" is to all."""
         if self is ANYONE:
             return FREELY
         may_replace = self.principal.rights.allow(Action.MODIFY, path)
         if not may_replace and not self.principal.rights.allow(Action.CREATE, path):
             raise self._forbidden(Action.CREATE, path)
+        if self._root and path == self._root:
+            raise BadPath(f"/{path} is the folder of a tenant, and no file")
         needed = Action.MODIFY if may_replace else Action.CREATE
         return Grant(principal=self.principal, may_replace=may_replace, look_again=self._again(needed, path))
 

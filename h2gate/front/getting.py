@@ -10,6 +10,7 @@ from functools import partial
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
+from h2gate.auth.rights import Action
 from h2gate.errors import BadPath, Conflict, NotFound, RangeNotSatisfiable
 from h2gate.fields import byte_range, check_conditions, moment
 from h2gate.front.deeds import of_file
@@ -32,7 +33,11 @@ async def get(request: Request, gateway: Gateway) -> None:
     """Answer with a file or a folder's listing. A folder named without its slash is redirected to."""
     path, is_folder = file_path(request.raw_path)
     if is_folder:
-        await _list(request, gateway.listings, path)
+        if request.access.principal.rights.allow(Action.READ, path):
+            await _list(request, gateway.listings, path)
+        else:  # who may only HEAD, and would learn from the length how many others have put something there
+            await gateway.listings.exists(path)
+            await request.answer_more(200, [], b"", last=True)
         return
     uploads = gateway.uploads
     for tries_left in reversed(range(_TRIES)):

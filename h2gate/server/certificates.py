@@ -23,9 +23,29 @@ class Certificates:
     """Authorities of clients' certificates: with it the handshake asks for one, and goes on without."""
 
 
-def certificate_of(tls: ssl.SSLObject | None) -> bytes | None:
-    """The certificate that the client has shown and the handshake has verified, DER."""
-    return tls.getpeercert(binary_form=True) if tls is not None else None
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The certificate that a client has shown and the handshake has verified."""
+
+    der: bytes
+    verified_by: ssl.SSLContext
+
+    def still_counts(self, now: ssl.SSLContext | None) -> bool:
+        """Whether all authorities are believed by now that were then: a connection may be older than the settings, and
+        which one it was is not known any more."""
+        if now is self.verified_by:
+            return True
+        return now is not None and _authorities(self.verified_by) <= _authorities(now)
+
+
+def _authorities(context: ssl.SSLContext) -> set[bytes]:
+    return set(context.get_ca_certs(binary_form=True)) if context.verify_mode != ssl.CERT_NONE else set()
+
+
+def shown_by(tls: ssl.SSLObject | None) -> Shown | None:
+    """What TLS tells of the client's."""
+    der = tls.getpeercert(binary_form=True) if tls is not None else None
+    return Shown(der, tls.context) if tls is not None and der is not None else None
 
 
 def ensure(folder: Path) -> Certificates:

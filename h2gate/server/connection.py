@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
-from h2gate.server.certificates import certificate_of
+from h2gate.server.certificates import shown_by
 from h2gate.server.efforts import BYTE_SECONDS, REQUEST_SECONDS
 from h2gate.server.exchange import scope_of
 from h2gate.server.stream import Stream, list_bytes
@@ -99,7 +99,7 @@ class Connection(asyncio.BufferedProtocol):
         self._transport.set_write_buffer_limits(high=WRITE_BYTES)
         tls = transport.get_extra_info("ssl_object")
         self._scheme = "https" if tls is not None else "http"
-        self._certificate = certificate_of(tls)
+        self._shown = shown_by(tls)
         self._client = _address(transport.get_extra_info("peername"))
         self._server = _address(transport.get_extra_info("sockname"))
         self._socket = transport.get_extra_info("socket")
@@ -263,7 +263,7 @@ class Connection(asyncio.BufferedProtocol):
             headers=headers,
             client=self._client,
             server=self._server,
-            certificate=self._certificate,
+            certificate=self._worker.certificate(self._shown),
         )
         self._n_begun += 1
         task = self.loop.create_task(self._worker.efforts.serve(self._address, stream, self._worker.app, scope))

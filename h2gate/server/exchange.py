@@ -36,6 +36,9 @@ KEPT_BYTES = 1 << 20
 """Of a body whose sender has left: it is no longer in anybody's window, and the application may be long at its disk."""
 
 
+_LINE_END = re.compile(rb"[\r\n\0]")
+
+
 class Exchange(ABC):
     """Inbox and answer of one request. The connection calls `arrived`, `ended`, `gone`; the application the rest."""
 
@@ -296,7 +299,12 @@ class Exchange(ABC):
 
 
 def _lowered(headers: Sequence[tuple[bytes, bytes]]) -> list[Header]:
-    return [(bytes(name).lower(), bytes(value)) for name, value in headers]
+    """Names in lower case. Raises `ValueError` for what ends a line: HTTP/2 would carry it, and a proxy that speaks
+    HTTP/1.1 to others would make a field of its own of what comes behind (RFC 9113 section 10.3)."""
+    found = [(bytes(name).lower(), bytes(value)) for name, value in headers]
+    if _LINE_END.search(b"".join(map(b"".join, found))):
+        raise ValueError("a field of the answer has a line end")
+    return found
 
 
 def _origin_form(target: bytes) -> bytes:

@@ -17,7 +17,7 @@ from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
-from h2gate.server.certificates import certificate_of
+from h2gate.server.certificates import shown_by
 from h2gate.server.http1_parser import Parser, Refusal
 from h2gate.server.http1_protocol import Http1Protocol
 from h2gate.server.inlet import STEP_BYTES, Inlet
@@ -100,7 +100,7 @@ class Http1Server(TCPServer):
         protocol = Http1Protocol(self.app, self.config, self.context, tasks, state, is_tls, client, server, send)
         protocol.worker = self._worker
         protocol.caller = self.caller
-        protocol.certificate = certificate_of(tls)
+        protocol.shown = shown_by(tls)
         protocol.connection = Parser(self._worker.settings)
         protocol.cut = self.writer.transport.abort
         protocol.read_widely = self._read_widely

@@ -15,6 +15,7 @@ from hypercorn.events import Closed, Updated
 from hypercorn.protocol.events import Body, EndBody
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
 
+from h2gate.server.certificates import Shown
 from h2gate.server.exchange import authority_of, scope_of
 from h2gate.server.http1_exchange import Http1Exchange
 from h2gate.server.http1_parser import Refusal
@@ -34,7 +35,7 @@ class Http1Protocol(H11Protocol):
     worker: Worker
     caller: Caller
     """To whom is charged what the requests hold."""
-    certificate: bytes | None
+    shown: Shown | None
     """The client's."""
     cut: Callable[[], None]
     """Abort the connection."""
@@ -105,7 +106,7 @@ class Http1Protocol(H11Protocol):
             headers=headers,
             client=self.client,
             server=self.server,
-            certificate=self.certificate,
+            certificate=self.worker.certificate(self.shown),
         )
         self.worker.efforts.at_work(self.caller.address)
         self.task_group.spawn(self.worker.efforts.serve, self.caller.address, exchange, self.worker.app, scope)

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 from h2gate.errors import ConfigError
@@ -39,9 +40,13 @@ def _ask_for_certificates(context: ssl.SSLContext, authorities: Path) -> None:
 
 
 def reloader(
-    worker: Worker, found: Certificates | None, reload_policy: Callable[[], Awaitable[None]]
+    worker: Worker,
+    found: Certificates | None,
+    reload_policy: Callable[[], Awaitable[None]],
+    client_ca: Callable[[], Path | None],
 ) -> Callable[[], None]:
-    """What to do when a reload is asked for: one after the other, so that the last one wins."""
+    """What to do when a reload is asked for: one after the other, so that the last one wins. `client_ca` is what the
+    policy says then."""
     lock = asyncio.Lock()
     tasks: set[asyncio.Task[None]] = set()
 
@@ -52,7 +57,7 @@ def reloader(
                 log.info("nothing to reload: there is no TLS")
                 return
             try:
-                worker.tls = await asyncio.to_thread(load_certificates, found)
+                worker.tls = await asyncio.to_thread(load_certificates, replace(found, client_ca=client_ca()))
             except ConfigError as error:
                 log.error("the old certificate stays: %s", error)
             else:

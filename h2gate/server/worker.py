@@ -26,6 +26,7 @@ from h2gate.budget import Budget
 from h2gate.config import Settings
 from h2gate.metrics import Metrics
 from h2gate.server.callers import Callers
+from h2gate.server.certificates import Shown
 from h2gate.server.connection import Connection
 from h2gate.server.doorway import Doorway
 from h2gate.server.efforts import Efforts
@@ -94,6 +95,10 @@ class Worker:
         self._date = (0, (b"date", b""))
         self._less = asyncio.Event()
         self._describe()
+
+    def certificate(self, shown: Shown | None) -> bytes | None:
+        """That of a client as long as it counts, DER."""
+        return shown.der if shown is not None and shown.still_counts(self.tls) else None
 
     def _describe(self) -> None:
         """What can be seen of it."""

@@ -74,7 +74,7 @@ def run_worker(
             if parent is not None:
                 loop.add_reader(parent.fileno(), begin_to_stop)
             worker = Worker(make_app(gateway), settings, gateway.budget, gateway.metrics)
-            begin_to_reload = reloader(worker, certificates, gateway.reload_policy)
+            begin_to_reload = reloader(worker, certificates, gateway.reload_policy, lambda: gateway.client_ca)
             loop.add_signal_handler(_RELOAD_SIGNAL, begin_to_reload)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [_RELOAD_SIGNAL])
             await worker.serve([(each.sock, context if each.tls else None) for each in sockets], ready, stop)

@@ -265,6 +265,22 @@ def test_request_for_a_ticket_is_short_and_comes_from_somebody(
     )
 
 
+def test_ticket_tells_nothing_of_what_others_have_put_into_its_folder(
+    client: httpx.Client, make: Make, served: Served
+) -> None:
+    served.path("room/in").mkdir(parents=True)
+    ticket, seen = make(), []
+    for name in ("", "a", "another"):
+        if name:
+            served.path(f"room/in/{name}").write_bytes(b"x")
+        answer = client.head("/files/room/in/", headers=bearer(ticket))
+        left_out = ("date", "x-request-id")
+        seen.append((answer.status_code, {key: answer.headers[key] for key in answer.headers if key not in left_out}))
+    assert seen[0][0] == 200
+    assert seen[0] == seen[1] == seen[2]
+    assert client.head("/files/room/in/none/", headers=bearer(ticket)).status_code == 404
+
+
 def test_ticket_that_would_be_too_long_to_be_taken_is_not_made(client: httpx.Client, policies: Policies) -> None:
     asked = {"folder": "room/in", "names": ["\N{SNOWMAN}" * 1000]}
     assert code(client.post("/tickets", json=asked, headers=policies.fields("maker"))) == (400, "bad_ticket")

@@ -44,6 +44,12 @@ class Applications:
     async def _hello(self, scope: Message, receive: Any, send: Any) -> None:
         await self._answer(send, b"hello")
 
+    async def _two_fields(self, scope: Message, receive: Any, send: Any) -> None:
+        """In one."""
+        headers = [(b"location", b"/x\r\nset-cookie: a=b"), (b"content-length", b"0")]
+        await send({"type": "http.response.start", "status": 201, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
     async def _count(self, scope: Message, receive: Any, send: Any) -> None:
         """The bytes of the body, and the trailers behind it."""
         n_bytes, more = 0, True

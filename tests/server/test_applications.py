@@ -31,7 +31,7 @@ def assert_cut(answer: bytes, beginning: bytes) -> None:
     assert body == beginning
 
 
-@pytest.mark.parametrize("path", ["/raise-before", "/silent"])
+@pytest.mark.parametrize("path", ["/raise-before", "/silent", "/two-fields"])
 def test_an_application_without_an_answer_is_answered_for_with_500(
     serve: Serve, connect: Connect, app: Applications, path: str
 ) -> None:

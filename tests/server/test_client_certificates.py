@@ -14,6 +14,7 @@ from cryptography import x509
 
 from tests.conftest import Process, Spawn
 from tests.front.policies import Policies
+from tests.server.test_reload_policy import reload
 
 HTTP2 = pytest.mark.parametrize("http2", [True, False], ids=["http2", "http1"])
 
@@ -128,3 +129,27 @@ def test_a_page_of_another_origin_writes_nothing_with_what_the_browser_adds(
     with connect("subject") as client:
         headers = {name: value.replace("HOST", host) for name, value in fields.items()}
         assert client.put("/files/subject/b", content=b"x", headers=headers).status_code == status
+
+
+@HTTP2
+@pytest.mark.parametrize("leaves_out", ["file", "content"])
+def test_an_authority_that_is_not_believed_any_more_vouches_for_nobody_on_open_connections_either(
+    connect: Connect, process: Process, tmp_path: Path, authority: trustme.CA, leaves_out: str
+) -> None:
+    policy, other = tmp_path / "auth.toml", trustme.CA()
+    with connect("subject") as client:
+        assert client.put("/files/subject/a", content=b"x").status_code == 201
+        with (tmp_path / "clients.pem").open("ab") as file:
+            file.write(other.cert_pem.bytes())
+        reload(process, 1, "certificate reloaded")
+        assert client.put("/files/subject/b", content=b"x").status_code == 201, "one more is believed"
+        if leaves_out == "file":
+            other.cert_pem.write_to_path(tmp_path / "others.pem")
+            policy.write_text(policy.read_text().replace("clients.pem", "others.pem"))
+        else:
+            other.cert_pem.write_to_path(tmp_path / "clients.pem")
+        reload(process, 1, "certificate reloaded")
+        assert client.put("/files/subject/c", content=b"x").status_code == 401
+        assert client.get("/healthz").status_code == 200
+    with connect("subject") as client, pytest.raises((httpx.TransportError, ssl.SSLError)):
+        client.get("/files/")

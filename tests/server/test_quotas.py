@@ -51,6 +51,19 @@ def told(answer: Answer) -> dict[str, Any]:
     return found
 
 
+def test_nobody_of_a_tenant_puts_a_file_in_the_place_of_its_folder(
+    client: RawClient, served: Served, field: tuple[str, str]
+) -> None:
+    """Every path below it would be in nobody's reach until somebody who may delete it does."""
+    tus = ("upload-length", "1"), ("upload-metadata", f"path {b64encode(b't').decode()}"), ("tus-resumable", "1.0.0")
+    ways = ("PUT", "/files/t", ()), ("PUT", "/files/t", (("upload-complete", "?0"),)), ("POST", "/tus/", tus)
+    for method, path, more in ways:
+        answer = client.answer(client.open(method, path, field, *more, end=True))
+        assert (answer.status, told(answer)["code"]) == (400, "bad_path")
+    assert client.answer(client.open("PUT", "/files/t/a", ("content-length", "0"), field, end=True)).status == 201
+    assert served.path("t/a").exists()
+
+
 def test_length_that_does_not_fit_is_refused_without_a_byte_of_it_and_neighbours_go_on(
     client: RawClient, served: Served, field: tuple[str, str]
 ) -> None:
