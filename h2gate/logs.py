@@ -63,6 +63,22 @@ class Moderation(logging.Filter):
         return n_lines < LINES
 
 
+class TextFormatter(logging.Formatter):
+    """One line a record, whatever a peer has called a file: a traceback follows in lines of its own."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        record.message = plain(record.message)
+        return super().formatMessage(record)
+
+
+def plain(text: str) -> str:
+    """With what ends a line, or what a terminal obeys, written as an escape (C0, C1, the separators of Unicode, and the
+    marks that turn the direction of writing)."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text)
+
+
 class JsonFormatter(logging.Formatter):
     """One object a line. What a record has in `extra={"members": …}` are members of it."""
 
@@ -88,6 +104,6 @@ class JsonFormatter(logging.Formatter):
 def configure(style: str = "text") -> None:
     """The log of a gateway's process: standard error, moderated. `style` is one of `FORMATS`."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if style == "json" else logging.Formatter(FORMAT))
+    handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter(FORMAT))
     handler.addFilter(Moderation())
     logging.basicConfig(level=logging.INFO, handlers=[handler])

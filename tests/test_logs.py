@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 
-from h2gate.logs import ACCESS, LINES, Errand, JsonFormatter, Moderation, errand
+from h2gate.logs import ACCESS, FORMAT, LINES, Errand, JsonFormatter, Moderation, TextFormatter, errand
 
 
 def record(message: str, *args: object, name: str = "h2gate.front", **more: object) -> logging.LogRecord:
@@ -27,6 +27,27 @@ def test_a_line_of_json_has_time_level_logger_and_message() -> None:
     assert found["message"] == 'PUT a"b\n failed'
     assert (found["level"], found["logger"]) == ("warning", "h2gate.front")
     assert str(found["time"]).endswith("Z")
+
+
+def test_a_line_of_text_is_one_line_and_tells_a_terminal_nothing_whatever_a_peer_has_called_a_file() -> None:
+    name = "a\r\n2026-01-01 forged\x1b[2J\x85\x9b2J\u2028\u2029\u202eb \xe9"
+    text = TextFormatter(FORMAT).format(record("PUT %s", name))
+    assert len(text.splitlines()) == 1
+    assert text.isprintable()
+    assert text.endswith(
+        r"PUT a\u000d\u000a2026-01-01 forged\u001b[2J\u0085\u009b2J\u2028\u2029\u202eb \u00e9".replace(
+            r"\u00e9", "\xe9"
+        )
+    )
+
+
+def test_a_traceback_follows_a_line_of_text_as_it_is() -> None:
+    try:
+        raise ValueError("no")
+    except ValueError:
+        found = record("x")
+        found.exc_info = sys.exc_info()
+    assert TextFormatter(FORMAT).format(found).splitlines()[-1] == "ValueError: no"
 
 
 def test_a_line_names_the_request_and_the_upload_that_the_task_is_about() -> None:

@@ -63,7 +63,8 @@ def told(log: Path, seconds: float) -> tuple[float, set[tuple[str, int]]] | None
 def shown(members: Mapping[str, Any], *, as_json: bool) -> str:
     """One line of output."""
     if as_json:
-        return json.dumps(members, ensure_ascii=False)
+        text = json.dumps(members, ensure_ascii=False)
+        return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
     size = members.get("size", members.get("count", ""))
     outcome = f"{members.get('status', '')} {members.get('code', '')}".strip()
     who = members.get("who") or "-"

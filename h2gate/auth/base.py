@@ -58,6 +58,8 @@ class Principal:
     groups: tuple[str, ...] = ()
     credential: str = ""
     """Which token, key or ticket it was: an id, never the secret itself."""
+    mark: str = ""
+    """By what of the policy it was recognised, where that may be taken out of it; no secret."""
     expires_at: float | None = None
     """Seconds since the epoch; after it the rights are over."""
     max_file_bytes: int | None = None
@@ -71,6 +73,10 @@ class Principal:
 
 class Authenticator(Protocol):
     """One way to recognise somebody."""
+
+    @property
+    def via(self) -> Via:
+        """What its principals have."""
 
     async def authenticate(self, evidence: Evidence) -> Principal | None:
         """Who it is; None where no credential of this kind came.

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cryptography import x509
 
 from h2gate.auth.base import Evidence, Principal, Via
 from h2gate.auth.rights import configured
-from h2gate.errors import ExpiredCredential
+from h2gate.errors import ExpiredCredential, Unauthenticated
 from h2gate.tables import Table
 
 _KEPT = 1024
@@ -31,8 +31,17 @@ class Known:
 
 
 def parse(tables: Sequence[Table]) -> tuple[Known, ...]:
-    """Those of `[[certificates]]`. Raises `ConfigError`."""
-    return tuple(map(_known, tables))
+    """Those of `[[certificates]]`. Raises `ConfigError`, also where two name the same: whose would it be?"""
+    found: list[Known] = []
+    seen: set[str] = set()
+    for table in tables:
+        known = _known(table)
+        if twice := known.names & seen:
+            kind, _, name = min(twice).partition(" ")
+            raise table.error(kind, f"{name} is there twice")
+        seen |= known.names
+        found.append(known)
+    return tuple(found)
 
 
 def _known(table: Table) -> Known:
@@ -74,6 +83,8 @@ class _Seen:
 class Certificates:
     """The `Authenticator` of certificates."""
 
+    via = Via.CERTIFICATE
+
     def __init__(self, known: Sequence[Known]) -> None:
         self._known = {name: each.principal for each in known for name in each.names}
         self._seen: dict[bytes, _Seen] = {}
@@ -98,23 +109,20 @@ class Certificates:
         fingerprint = hashlib.sha256(der).hexdigest()
         for name in (f"fingerprint {fingerprint}", *_names(certificate)):
             if (found := self._known.get(name)) is not None:
-                return _Seen(_of(found, fingerprint, not_after), not_after)
+                return _Seen(replace(found, credential=fingerprint, expires_at=not_after, mark=name), not_after)
         return _Seen(None, not_after)
+
+    async def look_again(self, principal: Principal) -> Principal | None:
+        """See `SupportsSecondLook`: whether what it was known by still has rights, as the same somebody."""
+        if principal.via is not Via.CERTIFICATE:
+            return None
+        found = self._known.get(principal.mark)
+        if found is None or found.name != principal.name:
+            raise Unauthenticated("nobody is known by the client certificate any more")
+        return found
 
     async def close(self) -> None:
         """Nothing to let go of."""
-
-
-def _of(principal: Principal, fingerprint: str, not_after: float) -> Principal:
-    return Principal(
-        name=principal.name,
-        via=principal.via,
-        rights=principal.rights,
-        tenant=principal.tenant,
-        groups=principal.groups,
-        credential=fingerprint,
-        expires_at=not_after,
-    )
 
 
 def _names(certificate: x509.Certificate) -> list[str]:

@@ -28,8 +28,9 @@ _CLOSE_SECONDS = 10.0
 class SupportsSecondLook(Protocol):
     """An authenticator whose credentials may be withdrawn, or used up, while a request runs."""
 
-    async def look_again(self, principal: Principal) -> None:
-        """Raises `Unauthenticated` where the credential of `principal`, if it is one of its own, is no good by now."""
+    async def look_again(self, principal: Principal) -> Principal | None:
+        """Raises `Unauthenticated` where the credential of `principal`, if it is one of its own, is no good by now.
+        What the policy has of them now, as `authenticate` would tell; None where that is all in the credential."""
 
 
 @runtime_checkable
@@ -59,6 +60,7 @@ class Chain:
         self._expired_seconds = expired_seconds
         self.issuers = tuple(issuers)
         everybody = (*self._authenticators, *self._ambient)
+        self._ways = {each.via for each in everybody}
         self._second_looks = [each for each in everybody if isinstance(each, SupportsSecondLook)]
         self._challenges = [each.challenge for each in everybody if isinstance(each, SupportsChallenge)]
         self._placed: dict[int, tuple[Principal, Principal]] = {}
@@ -113,12 +115,18 @@ class Chain:
         tenant = self._tenants.get(principal.tenant)
         return tenant.root if tenant is not None else ""
 
-    async def look_again(self, principal: Principal) -> None:
-        """Whether the credential still holds, for what was begun with it. Raises `Unauthenticated`."""
+    async def look_again(self, principal: Principal) -> Principal:
+        """Whether the credential still holds, for what was begun with it; with the rights that it has now. Raises
+        `Unauthenticated`, `Forbidden`."""
         if principal.expires_at is not None and time.time() > principal.expires_at + self._expired_seconds:
             raise ExpiredCredential("the credential expired long before the end of the request")
+        if principal.via not in self._ways:  # the last of its kind was withdrawn
+            raise Unauthenticated(f"by a {principal.via} nobody is recognised any more")
+        found = principal
         for each in self._second_looks:
-            await each.look_again(principal)
+            if (now := await each.look_again(principal)) is not None:
+                found = self._place(now)
+        return found
 
     def _challenge(self, error: GateError, evidence: Evidence) -> None:
         """RFC 6750 section 3: no error where no credential came."""

@@ -33,6 +33,7 @@ def principal(issuer: Issuer, claims: Mapping[str, Any], token_id: str, now: flo
         name=f"{issuer.issuer} {_text(claims.get('sub'), 'sub')}",
         via=Via.TOKEN,
         rights=_rights(issuer, claims, groups),
+        mark=issuer.issuer,
         tenant=_text(_claim(claims, issuer.claims.tenant), issuer.claims.tenant) if issuer.claims.tenant else "",
         groups=groups,
         credential=_text(claims["jti"], "jti") if "jti" in claims else token_id,

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 
-from h2gate.auth.base import Evidence, Principal
+from h2gate.auth.base import Evidence, Principal, Via
 from h2gate.auth.circuit import Circuit
 from h2gate.auth.forwarded import Forward, judged, kept_seconds
 from h2gate.auth.outbound import Answer, Outbound, Unanswered
@@ -47,6 +47,8 @@ class _Kept:
 
 class Forwarding:
     """The `Authenticator` that asks. For one event loop."""
+
+    via = Via.FORWARD
 
     def __init__(self, settings: Forward, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings

@@ -134,10 +134,19 @@ def _principal(forward: Forward, headers: httpx.Headers) -> Principal:
 
 def _first(headers: httpx.Headers, names: tuple[str, ...]) -> str | None:
     """The one value of the first of them that is there. Which of two would hold is not guessed."""
-    found = next((headers.get_list(name) for name in names if name in headers), [])
+    found = next((_values(headers, name) for name in names if name in headers), [])
     if len(found) > 1:
         raise Unanswered("it says the same field twice")
     return found[0] if found else None
+
+
+def _values(headers: httpx.Headers, name: str) -> list[str]:
+    """UTF-8, whatever the other fields are: the library would read all of them in a coding that fits them all, so that
+    one field could make two names of another."""
+    try:
+        return [value.decode() for found, value in headers.raw if found.lower() == name.encode()]
+    except UnicodeDecodeError:
+        raise Unanswered(f"its {name} is not UTF-8") from None
 
 
 def _text(found: str | None, what: str) -> str:
@@ -147,7 +156,7 @@ def _text(found: str | None, what: str) -> str:
 
 
 def _groups(headers: httpx.Headers, names: tuple[str, ...]) -> tuple[str, ...]:
-    lines = next((headers.get_list(name) for name in names if name in headers), [])
+    lines = next((_values(headers, name) for name in names if name in headers), [])
     found = [each.strip() for each in ",".join(lines).split(",") if each.strip()]
     if len(found) > _MAX_GROUPS:
         raise Unanswered(f"it names more than {_MAX_GROUPS} groups")
@@ -158,7 +167,7 @@ def _rights(forward: Forward, headers: httpx.Headers) -> Rights:
     if SCOPE not in headers:
         return forward.rights
     try:
-        return parse_rights(" ".join(headers.get_list(SCOPE)))
+        return parse_rights(" ".join(_values(headers, SCOPE)))
     except BadScope as error:
         raise Unanswered(f"a right that it gives: {error.detail}") from None
 

@@ -82,6 +82,7 @@ def _key(table: Table) -> Key:
         tenant=table.text("tenant", ""),
         groups=table.texts("groups", ()),
         credential=key_id,
+        mark=digest[:16],
         expires_at=table.moment("expires", None),
     )
     table.end()
@@ -106,6 +107,7 @@ def presented(authorization: str) -> tuple[str, str] | None:
 class Keys:
     """The `Authenticator` of keys."""
 
+    via = Via.KEY
     challenge = 'Basic realm="h2gate", charset="UTF-8"'
 
     def __init__(self, keys: Sequence[Key]) -> None:
@@ -126,11 +128,14 @@ class Keys:
             raise ExpiredCredential(f"the key {key_id} has expired")
         return key.principal
 
-    async def look_again(self, principal: Principal) -> None:
-        """See `SupportsSecondLook`: whether the key is still there."""
+    async def look_again(self, principal: Principal) -> Principal | None:
+        """See `SupportsSecondLook`: whether the key is still there, with the secret that it had."""
+        if principal.via is not Via.KEY:
+            return None
         key = self._keys.get(principal.credential)
-        if principal.via is Via.KEY and key is None:
+        if key is None or key.principal.mark != principal.mark:
             raise Unauthenticated(f"the key {principal.credential} was withdrawn")
+        return key.principal
 
     async def close(self) -> None:
         """Nothing to let go of."""

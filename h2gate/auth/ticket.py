@@ -16,7 +16,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -60,6 +60,13 @@ class Ticket:
     tenant: str = ""
     issuer: str = ""
     """The name of the principal who made it."""
+    key: str = field(default="", compare=False)
+    """Which secret has signed it; told once it is signed."""
+
+    def within(self, maker: Principal) -> Ticket:
+        """The same, with no file larger than its maker may put there."""
+        limits = [each for each in (self.max_file_bytes, maker.max_file_bytes) if each is not None]
+        return replace(self, max_file_bytes=min(limits, default=None))
 
     def principal(self) -> Principal:
         """Who has it."""
@@ -69,6 +76,7 @@ class Ticket:
             rights=Named((Right(Action.CREATE, tuple(self.folder.split("/")) if self.folder else ()),), self.names),
             tenant=self.tenant,
             credential=self.id,
+            mark=self.key,
             expires_at=self.expires_at,
             max_bytes=self.max_bytes,
             max_files=self.max_files,
@@ -79,16 +87,18 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True)
 class Named(Rights):
-    """Rights at files directly in their folders that are called so, where there are `names`."""
+    """Rights at files directly in their folders that are called so, where there are `names`; else at what is below
+    them. A file in the place of the folder would be in another folder, and in the way of all that is to come."""
 
     names: tuple[str, ...] = ()
 
     def allow(self, action: Action, path: str) -> bool:
         folder, _, name = path.rpartition("/")
-        if not self.names:
-            return Rights.allow(self, action, path)
-        is_named = any(fnmatchcase(name, each) for each in self.names)
         where = tuple(folder.split("/")) if folder else ()
+        if not self.names:
+            above = path if action is Action.STAT else folder
+            return bool(path or action is Action.STAT) and Rights.allow(self, action, above)
+        is_named = any(fnmatchcase(name, each) for each in self.names)
         return is_named and any(each.segments == where and each.allows(action, where) for each in self.all)
 
     def under(self, root: str) -> Named:
@@ -101,12 +111,19 @@ class Keys:
 
     secrets: tuple[bytes, ...]
 
+    def has(self, key_id: str) -> bool:
+        """Whether the secret is still among them."""
+        return any(_key_id(each) == key_id for each in self.secrets)
+
     def sign(self, ticket: Ticket) -> str:
-        """Its text, to be given to somebody."""
+        """Its text, to be given to somebody. Raises `BadTicket` where that would be too long to be taken again."""
         secret = self.secrets[0]
         claims = {name: value for name, value in _claims(ticket).items() if value not in (None, "", [])}
         body = _encoded(json.dumps({"key": _key_id(secret), **claims}, separators=(",", ":")).encode())
-        return f"{PREFIX}{body}.{_encoded(_mac(secret, body))}"
+        text = f"{PREFIX}{body}.{_encoded(_mac(secret, body))}"
+        if len(text) > MAX_CHARS:
+            raise BadTicket(f"a ticket for that has more than {MAX_CHARS} characters: name a shorter folder, or less")
+        return text
 
     def verified(self, text: str) -> Ticket:
         """The ticket that was signed. Raises `Unauthenticated`, `ExpiredCredential`."""
@@ -147,8 +164,7 @@ def _parsed(body: str) -> Ticket:
     """What was signed is ours; another version of this may have made it."""
     try:
         found = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
-        del found["key"]
-        return Ticket(**{"folder": "", **found, "names": tuple(found.get("names", ()))})
+        return Ticket(key=found.pop("key"), **{"folder": "", **found, "names": tuple(found.get("names", ()))})
     except (ValueError, TypeError, KeyError, binascii.Error):
         raise Unauthenticated("a ticket of another version") from None
 
@@ -175,6 +191,8 @@ def url(path: str, text: str) -> str:
 class Tickets:
     """An `Authenticator`."""
 
+    via = Via.TICKET
+
     def __init__(self, keys: Keys, is_closed: Closed) -> None:
         self._keys = keys
         self._is_closed = is_closed
@@ -188,8 +206,10 @@ class Tickets:
         return principal
 
     async def look_again(self, principal: Principal) -> None:
-        """See `chain.SupportsSecondLook`."""
-        if principal.via is Via.TICKET and await self._is_closed(principal.credential):
+        """See `chain.SupportsSecondLook`: neither it nor the key that has signed it was taken back."""
+        if principal.via is not Via.TICKET:
+            return
+        if not self._keys.has(principal.mark) or await self._is_closed(principal.credential):
             raise Unauthenticated("the ticket was revoked")
 
     async def close(self) -> None:

@@ -21,7 +21,7 @@ from joserfc.errors import JoseError, UnsupportedAlgorithmError
 from joserfc.jws import JWSRegistry
 
 from h2gate.auth import claims
-from h2gate.auth.base import Evidence, Principal
+from h2gate.auth.base import Evidence, Principal, Via
 from h2gate.auth.issuers import Issuer
 from h2gate.auth.jwks import IssuerKeys, Key
 from h2gate.errors import ExpiredCredential, Unauthenticated
@@ -63,6 +63,8 @@ class _Verified:
 
 class Tokens:
     """The `Authenticator` of tokens. For one event loop."""
+
+    via = Via.TOKEN
 
     def __init__(
         self,
@@ -137,6 +139,11 @@ class Tokens:
         """May have been done already, while somebody waited."""
         if (gone := self._known.pop(digest, None)) is not None:
             self._known_bytes -= gone.n_bytes
+
+    async def look_again(self, principal: Principal) -> None:
+        """See `chain.SupportsSecondLook`: whether the issuer is still trusted."""
+        if principal.via is Via.TOKEN and principal.mark not in self._issuers:
+            raise Unauthenticated("the issuer of the token is not trusted any more")
 
     async def close(self) -> None:
         """See `Authenticator`."""

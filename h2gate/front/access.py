@@ -21,8 +21,9 @@ class Access:
     """Of one request. `root` is what the rights in the credential are relative to."""
 
     def __init__(
-        self, principal: Principal, root: str = "", look_again: Callable[[], Awaitable[None]] | None = None
+        self, principal: Principal, root: str = "", look_again: Callable[[], Awaitable[Principal]] | None = None
     ) -> None:
+        """`look_again` tells who it is at the end of the request, or raises."""
         self.principal = principal
         self._root = root
         self._look_again = look_again
@@ -60,7 +61,8 @@ class Access:
         may_replace = self.principal.rights.allow(Action.MODIFY, path)
         if not may_replace and not self.principal.rights.allow(Action.CREATE, path):
             raise self._forbidden(Action.CREATE, path)
-        return Grant(principal=self.principal, may_replace=may_replace, look_again=self._look_again)
+        needed = Action.MODIFY if may_replace else Action.CREATE
+        return Grant(principal=self.principal, may_replace=may_replace, look_again=self._again(needed, path))
 
     def grant_for(self, record: Resumable) -> Grant:
         """For writing an upload that has begun. Raises as `require_for` does."""
@@ -73,14 +75,29 @@ class Access:
         if self is ANYONE:
             return FREELY
         self.require_below(Action.CREATE, "")
-        return Grant(principal=self.principal, look_again=self._look_again)
+        return Grant(principal=self.principal, look_again=self._again(Action.CREATE, None))
+
+    def _again(self, action: Action, path: str | None) -> Callable[[], Awaitable[None]] | None:
+        """Whether it is still their right when all has come: by the rights that they have then. None: anywhere."""
+        if (look_again := self._look_again) is None:
+            return None
+
+        async def again() -> None:
+            now = Access(await look_again(), self._root)
+            if path is None:
+                now.require_below(action, "")
+            elif not now.principal.rights.allow(action, path):
+                raise now._forbidden(action, path)
+
+        return again
 
     def _forbidden(self, action: Action, path: str) -> GateError:
         """With the scope that would do (RFC 6750 section 3.1), as a credential of theirs would have it."""
         error = Forbidden(f"{self.principal.name} may not {action} /{path}")
         if path.startswith(f"{self._root}/" if self._root else "") or path == self._root:
             shown = quote(path.removeprefix(self._root).removeprefix("/"))
-            value = f'Bearer realm="h2gate", error="insufficient_scope", scope="storage.{action}:/{shown}"'
+            scope = f"storage.{Action.READ if action is Action.STAT else action}:/{shown}"  # there is none of STAT
+            value = f'Bearer realm="h2gate", error="insufficient_scope", scope="{scope}"'
             error.headers.append((b"www-authenticate", value.encode()))
         return error
 

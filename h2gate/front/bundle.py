@@ -124,6 +124,7 @@ class Bundle:
         try:
             path, expected = self._path(member), _expected(member)
         except GateError as error:
+            await self._request.refused(error, f"{self._folder}/{member.name}" if self._folder else member.name)
             self._failed(member, error)
             return
         body = MemberBody(self._archive, member.size)

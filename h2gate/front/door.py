@@ -7,7 +7,6 @@ carries no credential. What is written is looked at once more by its very path (
 from __future__ import annotations
 
 from functools import partial
-from urllib.parse import urlsplit
 
 from h2gate.auth.base import Evidence, Principal, Via
 from h2gate.auth.chain import Chain
@@ -15,6 +14,7 @@ from h2gate.auth.rights import Action
 from h2gate.errors import Forbidden
 from h2gate.front import resources, tickets, tus_fields
 from h2gate.front.access import Access
+from h2gate.front.interop import VERSION_FIELD
 from h2gate.front.request import Request, file_path
 from h2gate.gateway import Gateway
 
@@ -22,12 +22,17 @@ _ON_FILES = {"GET": Action.READ, "HEAD": Action.STAT, "PATCH": Action.MODIFY, "D
 _ON_UPLOADS = {"GET": Action.STAT, "HEAD": Action.CREATE, "PATCH": Action.CREATE, "DELETE": Action.CREATE}
 """HEAD is for who goes on with an upload, and may be what completes it."""
 _SAFE = ("GET", "HEAD", "OPTIONS")
+_PRIVATE = [("cache-control", "private, no-cache")]
+"""Of what not everybody may see: a cookie, a certificate or a ticket in the URL keeps no cache from giving it to others
+(RFC 9111 section 3.5 is about Authorization alone), and a right may be gone the next time."""
 
 
 async def to_files(request: Request, gateway: Gateway) -> None:
     """Under /files/. The files of a form or an archive are looked at one by one, as they come."""
     if request.method == "OPTIONS" or not await _recognised(request, gateway):
         return
+    if request.method in _SAFE:
+        request.also += _PRIVATE
     path, _ = file_path(request.raw_path)
     if tickets.is_form(request):
         return
@@ -38,17 +43,26 @@ async def to_files(request: Request, gateway: Gateway) -> None:
 
 
 async def to_uploads(request: Request, gateway: Gateway) -> None:
-    """Under /uploads/: to one's own."""
+    """Under /uploads/: to one's own. All who have a ticket are one, and none of them is told what the others have
+    sent: who knows the path of an upload may find it, to go on with it."""
     if request.method == "OPTIONS" or not await _recognised(request, gateway):
         return
-    if request.raw_path not in resources.ROOTS and request.method in _ON_UPLOADS:
-        await _to_upload(request, gateway, request.method, resources.upload_id(request))
+    if request.raw_path in resources.ROOTS:
+        if request.access.principal.via is Via.TICKET and not request.query.get("path"):
+            raise Forbidden("a ticket lists nothing; with ?path= the uploads of one file are found")
+    elif request.method in _ON_UPLOADS:
+        await _to_upload(request, gateway, _asks_as(request), resources.upload_id(request))
+
+
+def _asks_as(request: Request) -> str:
+    """GET by a version of the draft is what HEAD is: whoever writes lets go, and what is whole is completed."""
+    return "HEAD" if request.method == "GET" and VERSION_FIELD in request.headers else request.method
 
 
 async def to_tus(request: Request, gateway: Gateway) -> None:
     """Under /tus/: to one's own; where a new one goes to is told by its metadata."""
     method = tus_fields.method(request)
-    if method == "OPTIONS" or not await _recognised(request, gateway):
+    if method == "OPTIONS" or not await _recognised(request, gateway, method):
         return
     if request.raw_path in tus_fields.ROOTS:
         if method == "POST":
@@ -78,46 +92,51 @@ async def open_to_all(request: Request, gateway: Gateway) -> None:
 async def _to_upload(request: Request, gateway: Gateway, method: str, upload_id: str) -> None:
     record = await gateway.resumables.look(upload_id)
     request.access.require_for(_ON_UPLOADS[method], record)
-    if method == "PATCH":
+    if method in ("PATCH", "HEAD"):  # whoever asks how far it is may be what completes it
         request.grant = request.access.grant_for(record)
 
 
-async def _recognised(request: Request, gateway: Gateway) -> bool:
-    """Who it is, told to the request; False where nobody is asked. Raises what `Chain.recognise` does."""
+async def _recognised(request: Request, gateway: Gateway, method: str = "") -> bool:
+    """Who it is, told to the request; False where nobody is asked. Raises what `Chain.recognise` does.
+
+    `method` is what is to be done, where that is not what the request is called: all who judge it must know."""
     chain = gateway.chain
     if chain is None:
         return False
-    evidence = request.evidence()
+    evidence = request.evidence(method or request.method)
     principal = await chain.recognise(evidence)
     _check_origin(request, evidence, principal, gateway.settings.cors_origins)
     if principal.via is Via.TICKET:  # it may be in the URL
         request.also.append(("referrer-policy", "no-referrer"))
+    request.known_as(principal.name)
     look_again = partial(_look_again, gateway, principal)
     request.access = Access(principal, chain.root_of(principal), look_again)
     return True
 
 
-async def _look_again(gateway: Gateway, principal: Principal) -> None:
+async def _look_again(gateway: Gateway, principal: Principal) -> Principal:
     """At the end of a request: by what is set up then."""
     chain: Chain | None = gateway.chain
-    if chain is not None:
-        await chain.look_again(principal)
+    return await chain.look_again(principal) if chain is not None else principal
 
 
 def _check_origin(request: Request, evidence: Evidence, principal: Principal, origins: tuple[str, ...]) -> None:
-    """A browser sends cookies, certificates and Basic along by itself, also for a page of somebody else. Such a page
-    may not write: Sec-Fetch-Site tells of it, or the origin does. Raises `Forbidden`."""
-    if request.method in _SAFE or not _sent_by_itself(request, principal):
+    """A browser sends cookies, certificates, Basic, Digest and Negotiate along by itself, also for a page of somebody
+    else. Such a page may not write: Sec-Fetch-Site tells of it, or the origin does. Raises `Forbidden`."""
+    if evidence.method in _SAFE or not _sent_by_itself(request, principal):
         return
     headers = request.headers
     origin, site = headers.get("origin"), headers.get("sec-fetch-site")
     if site in ("same-origin", "none") or (site is None and origin is None) or origin in origins:
         return
-    if site is None and origin is not None and urlsplit(origin).netloc == evidence.authority:
+    if site is None and origin in (f"http://{evidence.authority}", f"https://{evidence.authority}"):
         return
     raise Forbidden("a page of another origin may not write with a credential that the browser adds")
 
 
 def _sent_by_itself(request: Request, principal: Principal) -> bool:
-    is_basic = request.headers.get("authorization", "").lower().startswith("basic ")
-    return is_basic or (principal.via in (Via.CERTIFICATE, Via.FORWARD) and "authorization" not in request.headers)
+    """Of what may stand in Authorization, only Bearer is never a browser's own doing."""
+    given = request.headers.get("authorization")
+    if given is None:
+        return principal.via in (Via.CERTIFICATE, Via.FORWARD)
+    return given.partition(" ")[0].lower() != "bearer"

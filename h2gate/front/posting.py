@@ -66,7 +66,7 @@ async def _store(part: Part, folder: str, uploads: Uploads, request: Request) ->
         raise
     except GateError as error:
         known = of(error, f"POST: {part.filename}")
-        await request.refused(known, part.filename)
+        await request.refused(known, f"{folder}/{part.filename}" if folder else part.filename)
         await _drop(part)
         return {"name": part.filename, "status": known.status, "code": known.code, "detail": known.detail}
     return {

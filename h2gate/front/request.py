@@ -9,7 +9,7 @@ import json
 import re
 import secrets
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import parse_qsl, quote, unquote_to_bytes
@@ -86,18 +86,21 @@ class Request:
             length = self.headers.get("content-length")
             body = AsgiBody(receive, int(length) if length is not None else None)
         self.body: Body = body
+        self.known_as: Callable[[str], None] = scope["extensions"].get("h2gate.known_as", lambda _: None)
+        """Tells the server who sends, so that it serves the one beside the others."""
 
     @property
     def query(self) -> dict[str, str]:
         """What follows the question mark, decoded; of a name that is repeated the last."""
         return dict(parse_qsl(self._query.decode("latin1"), keep_blank_values=True))
 
-    def evidence(self) -> Evidence:
-        """By what whoever asks may be recognised."""
+    def evidence(self, method: str = "") -> Evidence:
+        """By what whoever asks may be recognised. `method` is what is to be done, where the request is called
+        otherwise (`X-HTTP-Method-Override`)."""
         scope, headers = self._scope, self.headers
         target = b"%b?%b" % (self.raw_path, self._query) if self._query else self.raw_path
         return Evidence(
-            method=self.method,
+            method=method or self.method,
             target=target.decode("latin1"),
             headers=headers,
             peer=scope["client"][0] if scope["client"] else "",
@@ -222,12 +225,16 @@ def _request_id(given: str | None) -> str:
     return given if given is not None and _ID.fullmatch(given) else secrets.token_hex(8)
 
 
+_BETWEEN = {"cookie": "; "}
+"""HTTP/2 lets a client send each cookie in a line of its own (RFC 9113 section 8.2.3)."""
+
+
 def joined(lines: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
     """Field lines as one value a name."""
     found: dict[str, str] = {}
     for name, value in lines:
         key, text = name.decode("latin1"), value.decode("latin1")
-        found[key] = f"{found[key]}, {text}" if key in found else text
+        found[key] = f"{found[key]}{_BETWEEN.get(key, ', ')}{text}" if key in found else text
     return found
 
 

@@ -66,7 +66,7 @@ async def _head(request: Request, gateway: Gateway, upload_id: str) -> None:
     """How far it is, for who is going to go on with it: a request that writes it lets go."""
     interop = Interop.of(request.headers)
     wanted = "sha-256" in wanted_digests(request.headers.get("want-repr-digest"))
-    record = await gateway.resumables.offset(upload_id, digest=wanted)
+    record = await gateway.resumables.offset(upload_id, digest=wanted, grant=request.grant)
     if completed_by(request, record):
         request.did(of_upload(record))
     answer = [interop.told(complete=record.state == "complete"), limit_field(gateway.settings, record)]

@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from h2gate.auth.base import Via
 from h2gate.auth.rights import Action
-from h2gate.auth.ticket import Issuing, Ticket, url, wanted
+from h2gate.auth.ticket import Issuing, Ticket, text_in, url, wanted
 from h2gate.errors import BadTicket, Forbidden, MethodNotAllowed, NotFound, TooLarge
 from h2gate.fields import moment
 from h2gate.front.deeds import Deed
@@ -29,6 +29,9 @@ from h2gate.ledger.base import Usage
 ROOTS = (b"/tickets", b"/tickets/")
 _ID = re.compile(rb"/tickets/([0-9a-f]{16})")
 _MAX_BODY_BYTES = 16384
+_REVOKED_SECONDS = 10 * 366 * 86400.0
+"""For so long a ticket is known to be revoked that was made without a gateway: when it expires only itself can say, and
+`max_seconds` may have been longer then."""
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 
 Handler = Callable[[Request, Gateway, Issuing], Awaitable[None]]
@@ -56,9 +59,10 @@ async def _post(request: Request, gateway: Gateway, issuing: Issuing) -> None:
     claims = await _claims(request)
     asked = wanted(claims, tenant=by.tenant, issuer=by.name, max_seconds=issuing.max_seconds)
     access.require(Action.CREATE, asked.folder)
+    asked = asked.within(by)
     ticket = replace(asked, folder=access.below_root(asked.folder))
-    await gateway.quotas.issued(ticket)
     text = issuing.keys.sign(ticket)
+    await gateway.quotas.issued(ticket)
     request.did(Deed(event="issue", path=asked.folder, detail=f"ticket:{ticket.id}"))
     answer = {**told(asked), "ticket": text, "url": url(asked.folder, text)}
     await request.answer_json(201, answer, [("location", f"/tickets/{ticket.id}")])
@@ -112,7 +116,7 @@ async def _get(request: Request, gateway: Gateway, _: Issuing) -> None:
 async def _delete(request: Request, gateway: Gateway, issuing: Issuing) -> None:
     """Revoke it."""
     ticket_id, _ = await _own(request, gateway)
-    await gateway.quotas.revoke(ticket_id, time.time() + issuing.max_seconds)
+    await gateway.quotas.revoke(ticket_id, time.time() + max(issuing.max_seconds, _REVOKED_SECONDS))
     request.did(Deed(event="revoke", detail=f"ticket:{ticket_id}"))
     await request.answer(204)
 
@@ -145,14 +149,20 @@ def admit(request: Request) -> None:
 def is_form(request: Request) -> bool:
     """Whether somebody with a ticket looks at its URL."""
     is_folder = request.method in ("GET", "HEAD") and request.raw_path.endswith(b"/")
-    return is_folder and request.access.principal.via is Via.TICKET and "ticket" in request.query
+    return is_folder and _in_url(request) is not None
 
 
 def suffix(request: Request) -> str:
     """What the URL of an upload needs so that it can be gone on with by who has but a ticket in the URL."""
-    if request.access.principal.via is Via.TICKET and (text := request.query.get("ticket")) is not None:
-        return f"?ticket={text}"
-    return ""
+    text = _in_url(request)
+    return f"?ticket={text}" if text is not None else ""
+
+
+def _in_url(request: Request) -> str | None:
+    """The ticket in the URL, where that was the credential: it is signed. What else is called so there is but text, and
+    could be anything, also the end of a field."""
+    is_credential = request.access.principal.via is Via.TICKET and "authorization" not in request.headers
+    return text_in(request.evidence()) if is_credential else None
 
 
 async def form(request: Request, gateway: Gateway) -> None:

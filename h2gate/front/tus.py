@@ -154,7 +154,7 @@ async def _head(request: Request, gateway: Gateway) -> None:
     """Tell how far an upload is; who is writing it lets go."""
     upload_id = _id(request)
     try:
-        record = await gateway.resumables.offset(upload_id, length_ends=True)
+        record = await gateway.resumables.offset(upload_id, length_ends=True, grant=request.grant)
     except (PreconditionFailed, Forbidden, Conflict, BadPath):  # all of it is there, and cannot be shown now
         record = await gateway.resumables.look(upload_id)
         if record.parts:  # which tells no offset before it is made, so it may as well tell why it is not

@@ -280,8 +280,8 @@ class Connection(asyncio.BufferedProtocol):
             return False
         return True
 
-    def join(self, urgency: int, release: Callable[[], None]) -> Share:
-        return self._worker.fairness.join(self._address, self, urgency, release)
+    def join(self, urgency: int, release: Callable[[], None], principal: str = "") -> Share:
+        return self._worker.fairness.join(principal or self._address, self, urgency, release, self._address)
 
     def limited(self, limit: str, what: str) -> None:
         self._worker.metrics.limit_hit(limit, self._address, what)

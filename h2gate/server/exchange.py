@@ -1,7 +1,8 @@
 """One request and its answer as an ASGI application sees them, whatever HTTP version carries them.
 
 The body is pulled: nothing is credited to the sender before the application comes back for more. `scope["extensions"]`
-has `h2gate.body`, a `Body` that hands out chunks unjoined; plain ASGI `receive` works as well.
+has `h2gate.body`, a `Body` that hands out chunks unjoined (ASGI's `receive` works as well), `h2gate.certificate`, and
+`h2gate.known_as`, to be called with the name of who sends.
 """
 
 from __future__ import annotations
@@ -222,6 +223,9 @@ class Exchange(ABC):
         self._drop_all()
         self.wake()
 
+    def known_as(self, principal: str) -> None:  # noqa: B027 - nothing is shared over HTTP/1.1
+        """Who sends, once the application knows and before it asks for the body: who shares with the others."""
+
     @property
     def is_refused(self) -> bool:
         """It was answered with an error, or not at all."""
@@ -339,6 +343,7 @@ def scope_of(
         "extensions": {
             "h2gate.body": exchange,
             "h2gate.certificate": certificate,
+            "h2gate.known_as": exchange.known_as,
             "http.response.informational": {},
         },
     }

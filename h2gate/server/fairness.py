@@ -24,6 +24,7 @@ class Node:
     """Somebody who is served beside others; those below him share what he gets."""
 
     __slots__ = (
+        "addresses",
         "children",
         "is_active",
         "is_waited_in",
@@ -42,6 +43,8 @@ class Node:
         self.parent = parent
         self.urgency = urgency
         self.children: dict[Hashable, Node] = {}
+        self.addresses: set[Hashable] = set()
+        """Of a principal: where its uploads come from."""
         self.is_active = False
         self.served = 0
         """Bytes, of those that were active together the same for all, as far as they can use it."""
@@ -126,19 +129,28 @@ class Fairness:
         self._timer: asyncio.TimerHandle | None = None
         self._ticked_at = 0.0
 
-    def join(self, principal: Hashable, connection: Hashable, urgency: int, release: Callable[[], None]) -> Share:
-        """A place for one upload; `urgency` from 0, most urgent, to 7."""
+    def join(
+        self,
+        principal: Hashable,
+        connection: Hashable,
+        urgency: int,
+        release: Callable[[], None],
+        address: Hashable = None,
+    ) -> Share:
+        """A place for one upload, of a `principal` at some `address`; `urgency` from 0, most urgent, to 7."""
         above = self._root.children.get(principal) or Node(principal, self._root)
+        above.addresses.add(address)
         here = above.children.get(connection) or Node(connection, above)
         if self._timer is None:
             self._ticked_at = self._loop.time()
             self._timer = self._loop.call_later(TICK_SECONDS, self._tick)
         return Share(self, here, urgency, release)
 
-    def step_back(self, principal: Hashable) -> None:
-        """It is made to wait for another reason: nobody waits for it meanwhile."""
-        if (node := self._root.children.get(principal)) is not None:
-            node.is_active = False
+    def step_back(self, address: Hashable) -> None:
+        """Whoever is there is made to wait for another reason: nobody waits for them meanwhile."""
+        for principal in self._root.children.values():
+            if address in principal.addresses:
+                principal.is_active = False
 
     def _tick(self) -> None:
         now = self._loop.time()

@@ -58,8 +58,8 @@ class Host(Protocol):
     def date_field(self) -> Header:
         """`date`, for the answer."""
 
-    def join(self, urgency: int, release: Callable[[], None]) -> Share:
-        """A place among those who are served, for a body that is not small."""
+    def join(self, urgency: int, release: Callable[[], None], principal: str = "") -> Share:
+        """A place among those who are served, for a body that is not small; without a `principal`, of the address."""
 
     def limited(self, limit: str, what: str) -> None:
         """The peer ran into a limit."""
@@ -103,6 +103,11 @@ class Stream(Exchange):
         """No body needs a window larger than it is."""
         most = self._host.settings.max_stream_window
         return most if self.length is None else min(most, self.length)
+
+    def known_as(self, principal: str) -> None:
+        if self._share is not None and principal:
+            self._share.leave()
+            self._share = self._host.join(self._share.urgency, self._credit, principal)
 
     def admit(self) -> bool:
         """Charge what it costs; False when there is no room for it."""

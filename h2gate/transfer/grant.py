@@ -17,6 +17,8 @@ from h2gate.upload import Resumable
 _CREATE_ONLY = "create-only"
 """Among the conditions of a resumable upload, where it is no field but the right of whoever began it: so it holds for
 whatever completes it, a restart included."""
+_MAX_FILE_BYTES = "max-file-bytes"
+"""As that: what it becomes may be larger than any of its bodies, when it is joined or decoded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +60,15 @@ def telling_why(path: str, *, may_replace: bool) -> Iterator[None]:
 
 
 def restrict(record: Resumable, grant: Grant) -> Resumable:
-    """The upload as it may go on by this grant: once somebody who may only create had a hand in it, it stays so."""
-    if grant.may_replace or not may_replace(record):
-        return record
-    return replace(record, conditions={**record.conditions, _CREATE_ONLY: "?1"})
+    """The upload as it may go on by this grant: once somebody who may only create, or nothing large, had a hand in it,
+    it stays so."""
+    conditions = dict(record.conditions)
+    if not grant.may_replace:
+        conditions[_CREATE_ONLY] = "?1"
+    limits = [each for each in (max_file_bytes(record), grant.principal.max_file_bytes) if each is not None]
+    if limits:
+        conditions[_MAX_FILE_BYTES] = str(min(limits))
+    return replace(record, conditions=conditions) if conditions != record.conditions else record
 
 
 def may_replace(record: Resumable) -> bool:
@@ -69,6 +76,12 @@ def may_replace(record: Resumable) -> bool:
     return _CREATE_ONLY not in record.conditions
 
 
+def max_file_bytes(record: Resumable) -> int | None:
+    """Of the file that it becomes, by who had a hand in it; None is no limit."""
+    found = record.conditions.get(_MAX_FILE_BYTES)
+    return int(found) if found is not None else None
+
+
 def fields(record: Resumable) -> dict[str, str]:
     """Its conditions as they were sent."""
-    return {name: value for name, value in record.conditions.items() if name != _CREATE_ONLY}
+    return {name: value for name, value in record.conditions.items() if name not in (_CREATE_ONLY, _MAX_FILE_BYTES)}

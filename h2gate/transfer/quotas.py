@@ -11,14 +11,16 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from h2gate.auth.base import Principal
 from h2gate.auth.chain import ANYBODY
 from h2gate.auth.tenants import Tenant
 from h2gate.auth.ticket import Ticket
-from h2gate.errors import ConfigError, GateError, OverQuota, Refused, TooLarge
+from h2gate.errors import ConfigError, GateError, OverQuota, Refused
 from h2gate.ledger.base import Account, Claim, Ledger, Usage
 from h2gate.storage.base import Storage
+from h2gate.transfer import grant
 from h2gate.transfer.folders import (
     Folders,
     account_of_credential,
@@ -32,7 +34,7 @@ from h2gate.transfer.folders import (
 from h2gate.transfer.pace import Pace
 from h2gate.transfer.presence import Presence
 from h2gate.transfer.reconciling import reconcile
-from h2gate.transfer.taking import Taking, Untaken
+from h2gate.transfer.taking import Bounded, Taking, Untaken, check_file
 from h2gate.upload import Body, Resumable
 
 log = logging.getLogger("h2gate.transfer")
@@ -80,7 +82,7 @@ class Quotas:
         among those at once."""
         tenant = self.folders.tenant_of(path)
         if tenant is None and not has_account(by):
-            return Untaken(body)
+            return _uncounted(body, by)
         accounts = self._accounts(tenant, by)
         counts = alone and is_counted(tenant)
         eager = counts or is_awaited or has_account(by) or self._is_scarce(accounts)
@@ -91,7 +93,7 @@ class Quotas:
         """Count a body that comes behind the file at `path`, which has `size` bytes and the record `key`."""
         tenant = self.folders.tenant_of(path)
         if tenant is None and not has_account(by):
-            return Untaken(body)
+            return _uncounted(body, by, size)
         accounts, counts = self._accounts(tenant, by), is_counted(tenant)
         claim = Claim(id=key, accounts=accounts, n_bytes=0, n_files=0, holder=self._holder, counts=counts)
         return self._taking(body, claim, tenant, by, eager=True, before=size)
@@ -102,7 +104,7 @@ class Quotas:
         """Count a body that goes on with a resumable upload of `size()` bytes; the whole is to have `length`."""
         tenant = self._tenant_of(record.path, by)
         if tenant is None and not has_account(by):
-            return Untaken(body)
+            return _uncounted(body, by, size())
         claim = Claim(
             id=record.id,
             accounts=self._accounts(tenant, by),
@@ -115,9 +117,10 @@ class Quotas:
         limited = None if record.is_coded else tenant
         return self._taking(body, claim, limited, by, eager=True, size=size)
 
-    def decoding(self, key: str, path: str, body: Body) -> Untaken | Taking:
+    def decoding(self, key: str, record: Resumable, body: Body) -> Untaken | Taking:
         """Count what a coded upload becomes, beside its coded bytes."""
-        return self.taking(key, path, body, ANYBODY, alone=False)
+        by = replace(ANYBODY, max_file_bytes=grant.max_file_bytes(record))
+        return self.taking(key, record.path, body, by, alone=False)
 
     def _taking(
         self,
@@ -169,13 +172,11 @@ class Quotas:
         """Before a resumable upload of so many bytes is begun: one more file, and the bytes must be free now. They are
         held when they are sent. Raises as `Taking` does."""
         tenant = self._tenant_of(record.path, by)
+        check_file(n_bytes or 0, max_file_bytes(None if record.is_coded else tenant, by))
         if tenant is None and not has_account(by):
             return
         if has_account(by) and (record.is_part or record.parts or record.is_coded):
             raise Refused("with a ticket, an upload is one file, sent as it is")
-        max_bytes = max_file_bytes(None if record.is_coded else tenant, by)
-        if n_bytes is not None and max_bytes is not None and n_bytes > max_bytes:
-            raise TooLarge(f"a file may have {max_bytes} bytes here", max_bytes=max_bytes)
         accounts, n_files = self._accounts(tenant, by), 0 if record.is_part else 1
         await self._claim(
             Claim(
@@ -189,7 +190,10 @@ class Quotas:
         )
 
     async def hold(self, record: Resumable, n_bytes: int) -> None:
-        """A concatenation is to have so many bytes. Raises `OverQuota`."""
+        """A concatenation is to have so many bytes. Raises `OverQuota`, `TooLarge`."""
+        tenant = self.folders.tenant_of(record.path)
+        for max_bytes in (grant.max_file_bytes(record), tenant.max_file_bytes if tenant is not None else None):
+            check_file(n_bytes, max_bytes)
         account = self.folders.account_of(record.path)
         if account is not None:
             await self._claim(Claim(id=record.id, accounts=(account,), n_bytes=n_bytes))
@@ -285,3 +289,8 @@ class Quotas:
         """Leave."""
         if self._presence is not None:
             self._presence.close()
+
+
+def _uncounted(body: Body, by: Principal, before: int = 0) -> Untaken:
+    """In nobody's folder only the size of one file has a limit, if that."""
+    return Untaken(body if by.max_file_bytes is None else Bounded(body, by.max_file_bytes, before))

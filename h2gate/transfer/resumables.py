@@ -161,7 +161,7 @@ class Resumables:
         await self._storage.look_ahead(None, request.body.length)
         async with self._holding(upload_id) as (lease, record):
             if record.state in ENDING_STATES:
-                await self._completion.complete(lease.partial, record)
+                await self._completion.complete(lease.partial, restrict(record, request.grant))
                 raise CompletedUpload("the upload is complete", offset=record.offset)
             return await self._append(lease, record, request, record.length)
 
@@ -203,11 +203,14 @@ class Resumables:
         await partial.feed(hasher.n_bytes, partial.size, hasher)
         return hasher
 
-    async def offset(self, upload_id: str, *, length_ends: bool = False, digest: bool = False) -> Resumable:
+    async def offset(
+        self, upload_id: str, *, length_ends: bool = False, digest: bool = False, grant: Grant = FREELY
+    ) -> Resumable:
         """How far an upload is, for somebody who wants to go on with it: a request that writes it lets go.
 
         `length_ends`: it is complete when its length is reached (tus). `digest`: `sha256` of what is returned is that
-        of the bytes so far, where it is known. Raises as `append` does, but for `CompletedUpload`.
+        of the bytes so far, where it is known. By `grant` it is completed. Raises as `append` does, but for
+        `CompletedUpload`.
         """
         record = await self._register.not_over(upload_id)
         if record.state not in ("receiving", *ENDING_STATES):
@@ -218,7 +221,7 @@ class Resumables:
                 if not is_whole and held.state not in ENDING_STATES:
                     return await self._with_digest(lease.partial, held) if digest else held
                 hasher = await self._hasher(lease.partial, held, {})
-                return (await self._completion.complete(lease.partial, held, hasher)).upload
+                return (await self._completion.complete(lease.partial, restrict(held, grant), hasher)).upload
         except CompletedUpload:
             return await self._register.not_over(upload_id)
         except Locked:

@@ -34,6 +34,34 @@ class Untaken:
         pass
 
 
+class Bounded:
+    """A `Body` that nobody counts, of a file that has `before` bytes and may have `max_bytes`. Raises `TooLarge`, here
+    where its length is known."""
+
+    def __init__(self, body: Body, max_bytes: int, before: int) -> None:
+        self.length = body.length
+        self._body = body
+        self._max_bytes = max_bytes
+        self._n_bytes = before
+        check_file(before + (body.length or 0), max_bytes)
+
+    @property
+    def trailers(self) -> Sequence[tuple[bytes, bytes]]:
+        return self._body.trailers
+
+    async def pull(self) -> Batch:
+        batch = await self._body.pull()
+        self._n_bytes += batch.n_bytes
+        check_file(self._n_bytes, self._max_bytes)
+        return batch
+
+
+def check_file(n_bytes: int, max_bytes: int | None) -> None:
+    """Raises `TooLarge`."""
+    if max_bytes is not None and n_bytes > max_bytes:
+        raise TooLarge(f"a file may have {max_bytes} bytes here", max_bytes=max_bytes)
+
+
 class Taking:
     """A `Body` that is counted, while it is entered. Raises `OverQuota`, `TooManyUploads`, `TooLarge`, `Forbidden`."""
 
@@ -74,7 +102,7 @@ class Taking:
 
     async def __aenter__(self) -> Body:
         n_bytes = self._n_bytes + (self.length or 0)
-        self._check(max(n_bytes, self._wanted.ahead_bytes))
+        check_file(max(n_bytes, self._wanted.ahead_bytes), self._max_bytes)
         if self._eager or n_bytes - self._n_bytes > SMALL_BYTES:
             try:
                 await self._hold(n_bytes, 0)
@@ -96,10 +124,6 @@ class Taking:
         elif failed or not all(each.is_folder for each in self._wanted.accounts):
             await self._leave(self._wanted.id, None)
 
-    def _check(self, n_bytes: int) -> None:
-        if self._max_bytes is not None and n_bytes > self._max_bytes:
-            raise TooLarge(f"a file may have {self._max_bytes} bytes here", max_bytes=self._max_bytes)
-
     async def _hold(self, n_bytes: int, more_bytes: int) -> None:
         self._held = max(self._held, self._n_bytes if self._size is not None else 0)  # whatever becomes of it
         try:
@@ -118,7 +142,7 @@ class Taking:
             self._pending = await self._body.pull()
         batch = self._pending
         n_bytes = self._n_bytes + batch.n_bytes
-        self._check(n_bytes)
+        check_file(n_bytes, self._max_bytes)
         if n_bytes > self._held and (self._held >= 0 or self._is_large(n_bytes, last=batch.last)):
             await self._hold(n_bytes, 0 if batch.last or self.length is not None else STEP_BYTES)
         self._n_bytes, self._pending = n_bytes, None

@@ -78,7 +78,7 @@ class Undoing:
         others = {name: hashlib.new(ALGORITHMS[name]) for name in names - {"sha-256"}}
         async with self._decoding.decoder(parse(record.fields[FIELD]), settings.max_size) as decoder:
             body = Decoded(_Stored(coded), decoder, self._decoding.threads)
-            async with self._quotas.decoding(key_of_file(record), record.path, body) as taken:
+            async with self._quotas.decoding(key_of_file(record), record, body) as taken:
                 await _copy(taken, target, [*others.values(), *([sha256] if sha256 is not None else [])])
         found = {name: hasher.digest() for name, hasher in others.items()}
         if sha256 is not None:

@@ -22,6 +22,8 @@ ANOTHER = Principal(name="another", via=Via.CERTIFICATE, rights=parse("storage.r
 class Way:
     """An authenticator that always says, or raises, the same; and may be asked again."""
 
+    via = Via.TOKEN
+
     def __init__(self, found: Principal | GateError | None, again: GateError | None = None) -> None:
         self.found, self.again = found, again
         self.closed = False
@@ -133,7 +135,7 @@ def test_at_the_end_of_a_request_the_credential_is_looked_at_again(
     ago: float, expired_seconds: float, again: GateError | None, error: type[GateError] | None
 ) -> None:
     mine = replace(ME, expires_at=time.time() - ago)
-    look: Callable[[], None] = lambda: asyncio.run(  # noqa: E731
+    look: Callable[[], object] = lambda: asyncio.run(  # noqa: E731
         Chain([Way(mine)], [Way(None, again)], expired_seconds=expired_seconds).look_again(mine)
     )
     if error is None:
@@ -141,6 +143,11 @@ def test_at_the_end_of_a_request_the_credential_is_looked_at_again(
         return
     with pytest.raises(error):
         look()
+
+
+def test_by_a_way_that_is_not_there_any_more_nothing_is_completed() -> None:
+    with pytest.raises(Unauthenticated):
+        asyncio.run(Chain([Way(ME)]).look_again(ANOTHER))
 
 
 def test_nobody_is_recognised_without_a_name() -> None:

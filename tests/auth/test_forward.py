@@ -140,6 +140,21 @@ def test_answer_may_tell_rights_tenant_and_how_large_a_file_may_be(peer: Peer) -
     assert found.rights == parse("storage.create:/inbox storage.read:/outbox")
 
 
+@pytest.mark.parametrize("other", ["x", "\xff"], ids=["ascii", "latin1"])
+def test_who_it_is_is_read_in_one_coding_whatever_the_other_fields_are_in(peer: Peer, other: str) -> None:
+    name = "b\xf8b".encode().decode("latin1")
+    peer.answer = lambda asked: Reply(204, (("Remote-User", name), ("Remote-Name", other)))
+    found = once(settings(peer), asking())
+    assert found is not None
+    assert found.name == "forward:b\xf8b"
+
+
+def test_name_that_is_not_utf_8_is_no_answer(peer: Peer) -> None:
+    peer.answer = lambda asked: Reply(204, (("Remote-User", "b\xf8b"),))
+    with pytest.raises(Unrecognisable):
+        once(settings(peer), asking())
+
+
 def test_no_rights_where_neither_answer_nor_policy_gives_any(peer: Peer) -> None:
     found = once(settings(peer, rights=Rights()), asking())
     assert found is not None

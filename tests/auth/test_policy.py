@@ -72,6 +72,10 @@ max_bytes = "1M"
         ("[[certificates]]\nsubject = 'nonsense'\nrights = 'storage.read:/'\n", "[certificates 1] subject: "),
         ("[[certificates]]\nfingerprint = 'abc'\nrights = 'storage.read:/'\n", "[certificates 1] fingerprint: "),
         ("[[certificates]]\nsan = 'dns:a'\nrights = 'storage.read:/'\n", "client_ca: is missing"),
+        (
+            2 * "[[certificates]]\nsan = 'dns:a'\nrights = 'storage.read:/'\n",
+            "[certificates 2] san: dns:a is there twice",
+        ),
         ("[tenants.a]\nmax_bites = 1\n", "[tenants.a] max_bites: nothing is called so"),
         ("[tenants.a]\nmax_bytes = -1\n", "[tenants.a] max_bytes: -1 is less than 0"),
         ("[tenants.a]\nmax_bytes = '1G'\n", "[tenants.a] max_bytes: '1G' is not a whole number"),

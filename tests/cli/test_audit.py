@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from h2gate.audit.chain import Link
 from h2gate.audit.file import LogFile
+from h2gate.audit.listing import shown
 from h2gate.audit.log import HEAD
 from h2gate.audit.signing import signer
 from h2gate.cli import cli
@@ -87,3 +88,9 @@ def test_a_listing_for_people_obeys_no_name(log: Path) -> None:
     _, output = run("list", log)
     assert "\x1b" not in output
     assert "ann  in/a" in output
+
+
+def test_lines_as_they_are_tell_a_terminal_nothing_either() -> None:
+    members = {"path": "in/\x1b[2J\x7f\x9b2J\u2028\u202e\xfc\U000e0001"}
+    text = shown(members, as_json=True)
+    assert (text.isprintable(), "\xfc" in text, json.loads(text)) == (True, True, members)

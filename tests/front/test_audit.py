@@ -122,7 +122,7 @@ def test_every_file_of_a_form_and_of_an_archive_has_a_line(served: Served, clien
     client.post("/files/in/", content=part("a") + part("../b") + part("c") + END, headers=TYPE)
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as archive:
-        for name in ("d", "e"):
+        for name in ("d", "e", "f/../g"):
             member = tarfile.TarInfo(name)
             member.size = 3
             archive.addfile(member, io.BytesIO(b"abc"))
@@ -130,7 +130,8 @@ def test_every_file_of_a_form_and_of_an_archive_has_a_line(served: Served, clien
     found = told(served, "event", "path", "code")
     assert sorted(found) == [
         *(("create", f"in/{name}", None) for name in "acde"),
-        ("fail", "../b", "bad_path"),
+        ("fail", "in/../b", "bad_path"),
+        ("fail", "in/f/../g", "bad_path"),
     ]
 
 

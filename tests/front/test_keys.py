@@ -181,6 +181,16 @@ def test_a_page_of_another_origin_writes_nothing_with_the_password_that_a_browse
     assert client.put("/files/in/new", content=b"x", headers=fields | bearer(secrets["modifier"])).status_code == 201
 
 
+@pytest.mark.parametrize("origin", ["http://[", "null", "//h", "http://", "https://evil.example"])
+def test_without_sec_fetch_site_only_the_origin_of_the_gateway_itself_writes(
+    client: httpx.Client, secrets: dict[str, str], origin: str
+) -> None:
+    basic = ("", secrets["modifier"])
+    own = f"https://{client.base_url.netloc.decode()}"
+    assert client.put("/files/in/new", content=b"x", headers={"origin": origin}, auth=basic).status_code == 403
+    assert client.put("/files/in/new", content=b"x", headers={"origin": own}, auth=basic).status_code == 201
+
+
 def test_a_page_of_an_origin_that_is_named_may_ask_and_read_what_is_wrong(
     tmp_path: Path, serve: Serve, secrets: dict[str, str]
 ) -> None:

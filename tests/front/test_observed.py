@@ -221,6 +221,12 @@ def test_an_upload_is_one_span_in_that_of_its_request_and_in_that_of_who_sent_it
     assert "secret" not in str([dict(each.attributes) for each in (upload, request)])
 
 
+def test_spans_have_no_names_that_peers_make_up(client: httpx.Client, spans: InMemorySpanExporter) -> None:
+    assert client.request("MADE-UP", "/files/a").status_code == 405
+    (request,) = _spans(spans, 1)
+    assert (request.name, request.attributes["http.request.method"]) == ("_OTHER", "_OTHER")
+
+
 def test_a_request_that_fails_says_why_in_its_span(client: httpx.Client, spans: InMemorySpanExporter) -> None:
     assert client.get("/files/none").status_code == 404
     (request,) = _spans(spans, 1)

@@ -171,6 +171,17 @@ def test_revoked_ticket_is_refused_at_once(client: httpx.Client, make: Make, pol
     assert client.get(url, headers=policies.fields("maker")).json()["revoked"] is True
 
 
+def test_ticket_that_was_made_for_longer_than_is_allowed_by_now_stays_revoked_until_it_expires(
+    client: httpx.Client, served: Served, policies: Policies, tmp_path: Path
+) -> None:
+    month = 30 * 86400.0
+    ticket = Ticket(folder="in", tenant="t", expires_at=time.time() + month)
+    fields = {"authorization": f"Bearer {ensure_keys(tmp_path / 'tickets.key').sign(ticket)}"}
+    assert client.delete(f"/tickets/{ticket.id}", headers=policies.fields("admin")).status_code == 204
+    served.inside(served.gateway._ledger.forget_accounts(time.time() + month))
+    assert client.put("/files/room/in/a", content=b"1", headers=fields).status_code == 401
+
+
 def test_ticket_that_is_revoked_while_the_body_comes_stores_nothing(
     served: Served, client: httpx.Client, make: Make, policies: Policies
 ) -> None:
@@ -251,6 +262,24 @@ def test_request_for_a_ticket_is_short_and_comes_from_somebody(
     assert (
         client.post("/tickets", json={"folder": "room", "seconds": 101}, headers=policies.fields("maker")).status_code
         == 400
+    )
+
+
+def test_ticket_that_would_be_too_long_to_be_taken_is_not_made(client: httpx.Client, policies: Policies) -> None:
+    asked = {"folder": "room/in", "names": ["\N{SNOWMAN}" * 1000]}
+    assert code(client.post("/tickets", json=asked, headers=policies.fields("maker"))) == (400, "bad_ticket")
+
+
+def test_ticket_puts_no_file_in_the_place_of_its_folder(client: httpx.Client, make: Make, served: Served) -> None:
+    for ticket in (make(folder="room/in/box"), make(folder="room")):
+        path = ticket["folder"]
+        metadata = f"path {b64encode(path.encode()).decode()}"
+        fields = {**bearer(ticket), "tus-resumable": "1.0.0", "upload-length": "1", "upload-metadata": metadata}
+        assert code(client.put(f"/files/{path}", content=b"1", headers=bearer(ticket))) == (403, "forbidden")
+        assert code(client.post("/tus/", headers=fields)) == (403, "forbidden")
+        assert not served.path(path).exists()
+    assert (
+        client.put("/files/room/in/box/a", content=b"1", headers=bearer(make(folder="room/in/box"))).status_code == 201
     )
 
 

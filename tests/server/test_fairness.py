@@ -204,3 +204,15 @@ def test_nothing_is_kept_of_who_has_left() -> None:
 )
 def test_urgency_is_read_from_the_priority_field(fields: list[bytes], urgency: int) -> None:
     assert urgency_of(fields) == urgency
+
+
+def test_nobody_waits_for_who_is_made_to_wait_elsewhere() -> None:
+    world = World()
+    slow, fast = Upload(world, "slow", "s", pace=1), Upload(world, "fast", "f")
+    world.run(0.5)
+    began = fast.taken
+    slow.share.parent.parent.addresses.add("address")  # type: ignore[union-attr]
+    for _ in range(100):
+        world.fairness.step_back("address")
+        world.run(0.001)
+    assert fast.taken - began > 0.9 * 100 * CAPACITY

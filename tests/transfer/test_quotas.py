@@ -466,3 +466,16 @@ def test_other_limits_hold_at_once_and_other_folders_are_refused(limited: Any) -
                 await stored(gateway, 501, "t/b")
 
     limited(test, max_bytes=1000)
+
+
+def test_parts_that_are_joined_later_become_no_file_that_is_too_large(limited: Any) -> None:
+    async def test(gateway: Gateway) -> None:
+        parts = [(await gateway.resumables.create(Plan(path="", grant=BY_TENANT))).id for _ in range(2)]
+        joined = await gateway.resumables.join(Plan(path="t/a", parts=parts))
+        for each in parts:
+            await append(gateway, await gateway.resumables.look(each), bytes(600), complete=True)
+        settled = await gateway.resumables.settled(joined.id, 20)
+        assert settled.state == "failed"
+        assert shown(gateway.settings.data) == {}
+
+    limited(test, max_file_bytes=1000)
