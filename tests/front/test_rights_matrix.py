@@ -28,172 +28,174 @@ from tests.front.parts import END, TYPE, part
 from tests.front.policies import Fields, Policies
 from tests.transfer.running import Given
 
-WHO = ("nobody", "forged", "expired", "reader", "creator", "modifier", "neighbour", "admin")
+WHO = ("nobody", "forged", "expired", "reader", "creator", "modifier", "neighbour", "admin", "ticket")
+TICKET = Ticket(folder="own", issuer="key:creator", expires_at=time.time() + 3600)
 _NUMBERS = itertools.count()
 
+# "ticket" has one for the folder of reader, creator and modifier: it creates there, lists nothing and makes no others.
 # For each kind of URL, method and thing that is meant: the status for everybody in WHO. "own" lies in the folder that
 # reader, creator and modifier have rights to, "other" in the neighbour's, "none" is missing in the first.
 FILES = """
-file    GET     own    401 401 401  200 403 200  404 200
-file    GET     other  401 401 401  404 404 404  200 200
-file    GET     none   401 401 401  404 403 404  404 404
-file    HEAD    own    401 401 401  200 200 200  404 200
-file    HEAD    other  401 401 401  404 404 404  200 200
-file    HEAD    none   401 401 401  404 404 404  404 404
-file    PUT     own    401 401 401  403 403 204  403 204
-file    PUT     other  401 401 401  403 403 403  204 204
-file    PUT     none   401 401 401  403 201 201  403 201
-file    PATCH   own    401 401 401  403 403 204  404 204
-file    PATCH   other  401 401 401  404 404 404  204 204
-file    PATCH   none   401 401 401  403 403 404  404 404
-file    DELETE  own    401 401 401  403 403 204  404 204
-file    DELETE  other  401 401 401  404 404 404  204 204
-file    DELETE  none   401 401 401  403 403 404  404 404
-file    OPTIONS own    204 204 204  204 204 204  204 204
-file    OPTIONS other  204 204 204  204 204 204  204 204
-file    OPTIONS none   204 204 204  204 204 204  204 204
-file    BREW    own    401 401 401  405 405 405  405 405
-file    BREW    other  401 401 401  405 405 405  405 405
-file    BREW    none   401 401 401  405 405 405  405 405
-file    CREATE  own    401 401 401  403 403 204  403 204
-file    CREATE  other  401 401 401  403 403 403  204 204
-file    CREATE  none   401 401 401  403 201 201  403 201
-file    POST    own    401 401 401  403 207 207  403 207
-file    POST    other  401 401 401  403 403 403  207 207
-file    POST    none   401 401 401  403 201 201  403 201
-folder  GET     own    401 401 401  200 403 200  404 200
-folder  GET     other  401 401 401  404 404 404  200 200
-folder  GET     none   401 401 401  404 403 404  404 404
-folder  HEAD    own    401 401 401  200 200 200  404 200
-folder  HEAD    other  401 401 401  404 404 404  200 200
-folder  HEAD    none   401 401 401  404 404 404  404 404
-folder  POST    own    401 401 401  403 201 201  403 201
-folder  POST    other  401 401 401  403 403 403  201 201
-folder  POST    none   401 401 401  403 201 201  403 201
-folder  PUT     own    401 401 401  403 200 200  403 200
-folder  PUT     other  401 401 401  403 403 403  200 200
-folder  PUT     none   401 401 401  403 200 200  403 200
-folder  PATCH   own    401 401 401  403 403 400  404 400
-folder  PATCH   other  401 401 401  404 404 404  400 400
-folder  PATCH   none   401 401 401  403 403 400  404 400
-folder  DELETE  own    401 401 401  403 403 204  404 204
-folder  DELETE  other  401 401 401  404 404 404  204 204
-folder  DELETE  none   401 401 401  403 403 404  404 404
-folder  CREATE  own    401 401 401  403 201 201  403 201
-folder  CREATE  other  401 401 401  403 403 403  201 201
-folder  CREATE  none   401 401 401  403 201 201  403 201
-folder  OPTIONS own    204 204 204  204 204 204  204 204
-folder  OPTIONS other  204 204 204  204 204 204  204 204
-folder  OPTIONS none   204 204 204  204 204 204  204 204
-folder  BREW    own    401 401 401  405 405 405  405 405
-folder  BREW    other  401 401 401  405 405 405  405 405
-folder  BREW    none   401 401 401  405 405 405  405 405
+file    GET     own    401 401 401  200 403 200  404 200  403
+file    GET     other  401 401 401  404 404 404  200 200  404
+file    GET     none   401 401 401  404 403 404  404 404  403
+file    HEAD    own    401 401 401  200 200 200  404 200  200
+file    HEAD    other  401 401 401  404 404 404  200 200  404
+file    HEAD    none   401 401 401  404 404 404  404 404  404
+file    PUT     own    401 401 401  403 403 204  403 204  403
+file    PUT     other  401 401 401  403 403 403  204 204  403
+file    PUT     none   401 401 401  403 201 201  403 201  201
+file    PATCH   own    401 401 401  403 403 204  404 204  403
+file    PATCH   other  401 401 401  404 404 404  204 204  404
+file    PATCH   none   401 401 401  403 403 404  404 404  403
+file    DELETE  own    401 401 401  403 403 204  404 204  403
+file    DELETE  other  401 401 401  404 404 404  204 204  404
+file    DELETE  none   401 401 401  403 403 404  404 404  403
+file    OPTIONS own    204 204 204  204 204 204  204 204  204
+file    OPTIONS other  204 204 204  204 204 204  204 204  204
+file    OPTIONS none   204 204 204  204 204 204  204 204  204
+file    BREW    own    401 401 401  405 405 405  405 405  405
+file    BREW    other  401 401 401  405 405 405  405 405  405
+file    BREW    none   401 401 401  405 405 405  405 405  405
+file    CREATE  own    401 401 401  403 403 204  403 204  403
+file    CREATE  other  401 401 401  403 403 403  204 204  403
+file    CREATE  none   401 401 401  403 201 201  403 201  201
+file    POST    own    401 401 401  403 207 207  403 207  207
+file    POST    other  401 401 401  403 403 403  207 207  403
+file    POST    none   401 401 401  403 201 201  403 201  201
+folder  GET     own    401 401 401  200 403 200  404 200  403
+folder  GET     other  401 401 401  404 404 404  200 200  404
+folder  GET     none   401 401 401  404 403 404  404 404  403
+folder  HEAD    own    401 401 401  200 200 200  404 200  200
+folder  HEAD    other  401 401 401  404 404 404  200 200  404
+folder  HEAD    none   401 401 401  404 404 404  404 404  404
+folder  POST    own    401 401 401  403 201 201  403 201  201
+folder  POST    other  401 401 401  403 403 403  201 201  403
+folder  POST    none   401 401 401  403 201 201  403 201  201
+folder  PUT     own    401 401 401  403 200 200  403 200  200
+folder  PUT     other  401 401 401  403 403 403  200 200  403
+folder  PUT     none   401 401 401  403 200 200  403 200  200
+folder  PATCH   own    401 401 401  403 403 400  404 400  403
+folder  PATCH   other  401 401 401  404 404 404  400 400  404
+folder  PATCH   none   401 401 401  403 403 400  404 400  403
+folder  DELETE  own    401 401 401  403 403 204  404 204  403
+folder  DELETE  other  401 401 401  404 404 404  204 204  404
+folder  DELETE  none   401 401 401  403 403 404  404 404  403
+folder  CREATE  own    401 401 401  403 201 201  403 201  201
+folder  CREATE  other  401 401 401  403 403 403  201 201  403
+folder  CREATE  none   401 401 401  403 201 201  403 201  201
+folder  OPTIONS own    204 204 204  204 204 204  204 204  204
+folder  OPTIONS other  204 204 204  204 204 204  204 204  204
+folder  OPTIONS none   204 204 204  204 204 204  204 204  204
+folder  BREW    own    401 401 401  405 405 405  405 405  405
+folder  BREW    other  401 401 401  405 405 405  405 405  405
+folder  BREW    none   401 401 401  405 405 405  405 405  405
 """
 
 # "own" belongs to who asks, and is to become a file in the folder of reader, creator and modifier; "other" differs in
 # who has begun it; "none" is an id that nobody was given. Lists have only one's own.
 UPLOADS = """
-uploads GET     own    401 401 401  200 200 200  200 200
-uploads HEAD    own    401 401 401  200 200 200  200 200
-uploads OPTIONS own    204 204 204  204 204 204  204 204
-uploads BREW    own    401 401 401  405 405 405  405 405
-upload  GET     own    401 401 401  200 200 200  403 200
-upload  GET     other  401 401 401  404 404 404  404 404
-upload  GET     none   401 401 401  404 404 404  404 404
-upload  HEAD    own    401 401 401  403 204 204  403 204
-upload  HEAD    other  401 401 401  404 404 404  404 404
-upload  HEAD    none   401 401 401  404 404 404  404 404
-upload  PATCH   own    401 401 401  403 201 201  403 201
-upload  PATCH   other  401 401 401  404 404 404  404 404
-upload  PATCH   none   401 401 401  404 404 404  404 404
-upload  DELETE  own    401 401 401  403 204 204  403 204
-upload  DELETE  other  401 401 401  404 404 404  404 404
-upload  DELETE  none   401 401 401  404 404 404  404 404
-upload  OPTIONS own    204 204 204  204 204 204  204 204
-upload  OPTIONS other  204 204 204  204 204 204  204 204
-upload  OPTIONS none   204 204 204  204 204 204  204 204
-upload  BREW    own    401 401 401  405 405 405  405 405
-upload  BREW    other  401 401 401  405 405 405  405 405
-upload  BREW    none   401 401 401  405 405 405  405 405
-tus     POST    own    401 401 401  403 403 201  403 201
-tus     POST    other  401 401 401  403 403 403  201 201
-tus     POST    none   401 401 401  403 201 201  403 201
-tus     PART    none   401 401 401  403 201 201  201 201
-tus     FINAL   own    401 401 401  403 201 201  403 201
-tus     FINAL   other  401 401 401  403 400 400  403 400
-tus     FINAL   none   401 401 401  403 400 400  403 400
-tus     OPTIONS none   204 204 204  204 204 204  204 204
-tus     BREW    none   401 401 401  405 405 405  405 405
-one-tus GET     own    401 401 401  307 307 307  403 307
-one-tus GET     other  401 401 401  404 404 404  404 404
-one-tus GET     none   401 401 401  404 404 404  404 404
-one-tus HEAD    own    401 401 401  403 200 200  403 200
-one-tus HEAD    other  401 401 401  404 404 404  404 404
-one-tus HEAD    none   401 401 401  404 404 404  404 404
-one-tus PATCH   own    401 401 401  403 204 204  403 204
-one-tus PATCH   other  401 401 401  404 404 404  404 404
-one-tus PATCH   none   401 401 401  404 404 404  404 404
-one-tus DELETE  own    401 401 401  403 204 204  403 204
-one-tus DELETE  other  401 401 401  404 404 404  404 404
-one-tus DELETE  none   401 401 401  404 404 404  404 404
-one-tus BURIED  own    401 401 401  403 204 204  403 204
-one-tus BURIED  other  401 401 401  404 404 404  404 404
-one-tus BURIED  none   401 401 401  404 404 404  404 404
-one-tus HIDDEN  own    401 401 401  403 204 204  403 204
-one-tus HIDDEN  other  401 401 401  404 404 404  404 404
-one-tus HIDDEN  none   401 401 401  404 404 404  404 404
-one-tus OPTIONS own    204 204 204  204 204 204  204 204
-one-tus OPTIONS other  204 204 204  204 204 204  204 204
-one-tus OPTIONS none   204 204 204  204 204 204  204 204
-one-tus BREW    own    401 401 401  405 405 405  405 405
-one-tus BREW    other  401 401 401  405 405 405  405 405
-one-tus BREW    none   401 401 401  405 405 405  405 405
+uploads GET     own    401 401 401  200 200 200  200 200  200
+uploads HEAD    own    401 401 401  200 200 200  200 200  200
+uploads OPTIONS own    204 204 204  204 204 204  204 204  204
+uploads BREW    own    401 401 401  405 405 405  405 405  405
+upload  GET     own    401 401 401  200 200 200  403 200  200
+upload  GET     other  401 401 401  404 404 404  404 404  404
+upload  GET     none   401 401 401  404 404 404  404 404  404
+upload  HEAD    own    401 401 401  403 204 204  403 204  204
+upload  HEAD    other  401 401 401  404 404 404  404 404  404
+upload  HEAD    none   401 401 401  404 404 404  404 404  404
+upload  PATCH   own    401 401 401  403 201 201  403 201  201
+upload  PATCH   other  401 401 401  404 404 404  404 404  404
+upload  PATCH   none   401 401 401  404 404 404  404 404  404
+upload  DELETE  own    401 401 401  403 204 204  403 204  204
+upload  DELETE  other  401 401 401  404 404 404  404 404  404
+upload  DELETE  none   401 401 401  404 404 404  404 404  404
+upload  OPTIONS own    204 204 204  204 204 204  204 204  204
+upload  OPTIONS other  204 204 204  204 204 204  204 204  204
+upload  OPTIONS none   204 204 204  204 204 204  204 204  204
+upload  BREW    own    401 401 401  405 405 405  405 405  405
+upload  BREW    other  401 401 401  405 405 405  405 405  405
+upload  BREW    none   401 401 401  405 405 405  405 405  405
+tus     POST    own    401 401 401  403 403 201  403 201  403
+tus     POST    other  401 401 401  403 403 403  201 201  403
+tus     POST    none   401 401 401  403 201 201  403 201  201
+tus     PART    none   401 401 401  403 201 201  201 201  403
+tus     FINAL   own    401 401 401  403 201 201  403 201  403
+tus     FINAL   other  401 401 401  403 400 400  403 400  400
+tus     FINAL   none   401 401 401  403 400 400  403 400  400
+tus     OPTIONS none   204 204 204  204 204 204  204 204  204
+tus     BREW    none   401 401 401  405 405 405  405 405  405
+one-tus GET     own    401 401 401  307 307 307  403 307  307
+one-tus GET     other  401 401 401  404 404 404  404 404  404
+one-tus GET     none   401 401 401  404 404 404  404 404  404
+one-tus HEAD    own    401 401 401  403 200 200  403 200  200
+one-tus HEAD    other  401 401 401  404 404 404  404 404  404
+one-tus HEAD    none   401 401 401  404 404 404  404 404  404
+one-tus PATCH   own    401 401 401  403 204 204  403 204  204
+one-tus PATCH   other  401 401 401  404 404 404  404 404  404
+one-tus PATCH   none   401 401 401  404 404 404  404 404  404
+one-tus DELETE  own    401 401 401  403 204 204  403 204  204
+one-tus DELETE  other  401 401 401  404 404 404  404 404  404
+one-tus DELETE  none   401 401 401  404 404 404  404 404  404
+one-tus BURIED  own    401 401 401  403 204 204  403 204  204
+one-tus BURIED  other  401 401 401  404 404 404  404 404  404
+one-tus BURIED  none   401 401 401  404 404 404  404 404  404
+one-tus HIDDEN  own    401 401 401  403 204 204  403 204  204
+one-tus HIDDEN  other  401 401 401  404 404 404  404 404  404
+one-tus HIDDEN  none   401 401 401  404 404 404  404 404  404
+one-tus OPTIONS own    204 204 204  204 204 204  204 204  204
+one-tus OPTIONS other  204 204 204  204 204 204  204 204  204
+one-tus OPTIONS none   204 204 204  204 204 204  204 204  204
+one-tus BREW    own    401 401 401  405 405 405  405 405  405
+one-tus BREW    other  401 401 401  405 405 405  405 405  405
+one-tus BREW    none   401 401 401  405 405 405  405 405  405
 """
 
 # "own" is for the folder of reader, creator and modifier, or was made by who asks; "none" is an id that nobody has.
 # Who may change everything may revoke what was made without a gateway.
 TICKETS = """
-tickets POST    own    401 401 401  403 201 201  403 201
-tickets POST    other  401 401 401  403 403 403  201 201
-tickets OPTIONS none   204 204 204  204 204 204  204 204
-tickets BREW    none   401 401 401  405 405 405  405 405
-ticket  GET     own    401 401 401  200 200 200  200 200
-ticket  GET     other  401 401 401  404 404 404  404 200
-ticket  GET     none   401 401 401  404 404 404  404 404
-ticket  DELETE  own    401 401 401  204 204 204  204 204
-ticket  DELETE  other  401 401 401  404 404 404  404 204
-ticket  DELETE  none   401 401 401  404 404 404  404 204
-ticket  OPTIONS own    204 204 204  204 204 204  204 204
-ticket  OPTIONS other  204 204 204  204 204 204  204 204
-ticket  OPTIONS none   204 204 204  204 204 204  204 204
-ticket  BREW    own    401 401 401  405 405 405  405 405
-ticket  BREW    other  401 401 401  405 405 405  405 405
-ticket  BREW    none   401 401 401  405 405 405  405 405
+tickets POST    own    401 401 401  403 201 201  403 201  403
+tickets POST    other  401 401 401  403 403 403  201 201  403
+tickets OPTIONS none   204 204 204  204 204 204  204 204  204
+tickets BREW    none   401 401 401  405 405 405  405 405  403
+ticket  GET     own    401 401 401  200 200 200  200 200  403
+ticket  GET     other  401 401 401  404 404 404  404 200  403
+ticket  GET     none   401 401 401  404 404 404  404 404  403
+ticket  DELETE  own    401 401 401  204 204 204  204 204  403
+ticket  DELETE  other  401 401 401  404 404 404  404 204  403
+ticket  DELETE  none   401 401 401  404 404 404  404 204  403
+ticket  OPTIONS own    204 204 204  204 204 204  204 204  204
+ticket  OPTIONS other  204 204 204  204 204 204  204 204  204
+ticket  OPTIONS none   204 204 204  204 204 204  204 204  204
+ticket  BREW    own    401 401 401  405 405 405  405 405  403
+ticket  BREW    other  401 401 401  405 405 405  405 405  403
+ticket  BREW    none   401 401 401  405 405 405  405 405  403
 """
 
 DESKS = """
-/metrics GET    none   401 401 401  403 403 403  403 200
-/metrics HEAD   none   401 401 401  403 403 403  403 200
-/metrics BREW   none   401 401 401  403 403 403  403 405
-/healthz GET    none   200 200 200  200 200 200  200 200
-/healthz HEAD   none   200 200 200  200 200 200  200 200
-/healthz BREW   none   405 405 405  405 405 405  405 405
-/readyz GET     none   200 200 200  200 200 200  200 200
-/readyz HEAD    none   200 200 200  200 200 200  200 200
-/readyz BREW    none   405 405 405  405 405 405  405 405
-/.well-known/oauth-protected-resource GET  none  404 404 404  404 404 404  404 404
-/.well-known/oauth-protected-resource HEAD none  404 404 404  404 404 404  404 404
-/.well-known/oauth-protected-resource BREW none  405 405 405  405 405 405  405 405
-/ GET           none   200 200 200  200 200 200  200 200
-/ HEAD          none   200 200 200  200 200 200  200 200
-/ OPTIONS       none   200 200 200  200 200 200  200 200
-/ BREW          none   405 405 405  405 405 405  405 405
-/files GET      none   301 301 301  301 301 301  301 301
-/files HEAD     none   301 301 301  301 301 301  301 301
-/files OPTIONS  none   200 200 200  200 200 200  200 200
-/files BREW     none   405 405 405  405 405 405  405 405
-/nowhere GET    none   404 404 404  404 404 404  404 404
-/nowhere PUT    none   404 404 404  404 404 404  404 404
+/metrics GET    none   401 401 401  403 403 403  403 200  403
+/metrics HEAD   none   401 401 401  403 403 403  403 200  403
+/metrics BREW   none   401 401 401  403 403 403  403 405  403
+/healthz GET    none   200 200 200  200 200 200  200 200  200
+/healthz HEAD   none   200 200 200  200 200 200  200 200  200
+/healthz BREW   none   405 405 405  405 405 405  405 405  405
+/readyz GET     none   200 200 200  200 200 200  200 200  200
+/readyz HEAD    none   200 200 200  200 200 200  200 200  200
+/readyz BREW    none   405 405 405  405 405 405  405 405  405
+/.well-known/oauth-protected-resource GET  none  404 404 404  404 404 404  404 404  404
+/.well-known/oauth-protected-resource HEAD none  404 404 404  404 404 404  404 404  404
+/.well-known/oauth-protected-resource BREW none  405 405 405  405 405 405  405 405  405
+/ GET           none   200 200 200  200 200 200  200 200  200
+/ HEAD          none   200 200 200  200 200 200  200 200  200
+/ OPTIONS       none   200 200 200  200 200 200  200 200  200
+/ BREW          none   405 405 405  405 405 405  405 405  405
+/files GET      none   301 301 301  301 301 301  301 301  301
+/files HEAD     none   301 301 301  301 301 301  301 301  301
+/files OPTIONS  none   200 200 200  200 200 200  200 200  200
+/files BREW     none   405 405 405  405 405 405  405 405  405
+/nowhere GET    none   404 404 404  404 404 404  404 404  404
+/nowhere PUT    none   404 404 404  404 404 404  404 404  404
 """
 
 
@@ -247,10 +249,17 @@ def http(served: Served) -> Iterator[httpx.Client]:
         yield client
 
 
-def fields(policies: Policies, who: str) -> Fields:
+def fields(policies: Policies, who: str, served: Served) -> Fields:
+    if who == "ticket":
+        assert served.gateway.tickets is not None
+        return {"authorization": f"Bearer {served.gateway.tickets.keys.sign(TICKET)}"}
     if who == "forged":
         return {"authorization": f"Bearer {policies.secret('admin')[:-4]}AAAA"}
     return policies.fields(None if who == "nobody" else who)
+
+
+def owner(who: str) -> str:
+    return TICKET.principal().name if who == "ticket" else f"key:{who}"
 
 
 class Asker:
@@ -303,7 +312,7 @@ class Asker:
         return self.send(self.cell.method, "/tickets/", json.dumps({"folder": folder}).encode())
 
     def ticket(self) -> int:
-        issuer = "key:stranger" if self.cell.whose == "other" else f"key:{self.cell.who}"
+        issuer = "key:stranger" if self.cell.whose == "other" else owner(self.cell.who)
         made = Ticket(folder="own", issuer=issuer, expires_at=time.time() + 100)
         if self.cell.whose != "none":
             self.served.inside(self.served.gateway.quotas.issued(made))
@@ -341,8 +350,8 @@ class Asker:
     def _id(self, *, path: str | None = None, is_complete: bool = False) -> str:
         if self.cell.whose == "none":
             return "0" * 32
-        owner = "key:stranger" if self.cell.whose == "other" else f"key:{self.cell.who}"
-        plan = Plan(path=f"{self.place}/f" if path is None else path, owner=owner, length=1)
+        whose = "key:stranger" if self.cell.whose == "other" else owner(self.cell.who)
+        plan = Plan(path=f"{self.place}/f" if path is None else path, owner=whose, length=1)
         resumables = self.served.gateway.resumables
         if is_complete:
             return self.served.inside(resumables.create_with(plan, Append(body=Given(b"1")))).upload.id
@@ -364,7 +373,7 @@ def encoded(text: str) -> str:
 def test_everybody_may_do_what_the_table_says(
     cell: Cell, served: Served, http: httpx.Client, policies: Policies
 ) -> None:
-    asker = Asker(cell, served, http, fields(policies, cell.who))
+    asker = Asker(cell, served, http, fields(policies, cell.who, served))
     if cell.kind.startswith("/"):
         status = asker.send(cell.method, cell.kind)
     else:
