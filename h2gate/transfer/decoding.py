@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import chain
 
+from h2gate import effort
 from h2gate.budget import Budget
 from h2gate.codec.coding import FREE_BYTES, Decoder, memory_bytes, parse
 from h2gate.errors import GateError
@@ -20,6 +21,10 @@ from h2gate.transfer.pipeline import Metered
 from h2gate.upload import Batch, Body
 
 _BATCH_BYTES = 1 << 20
+USUAL_EXPANSION = 16
+"""Times: of what people send, hardly anything becomes more."""
+EXPANDED_BYTE_SECONDS = 5e-3 / (1 << 20)
+"""Charged for each byte beyond that: what it takes to decode, hash and write one."""
 _RESTS = 64
 """Empty pieces after which a job ends though it has nothing to show: it cannot be interrupted, others wait for its
 thread."""
@@ -50,17 +55,28 @@ class Decoded:
         """What the last batch becomes, as far as it was not taken yet."""
         self._is_last = False
         self._error: GateError | None = None
+        self._allowed_bytes = 0
+        """What may still come of what was sent, before it is charged."""
 
     async def pull(self) -> Batch:
         while self._error is None:
             if self._pieces is None:
                 batch = await self._body.pull()
                 self._is_last = batch.last
+                self._allowed_bytes += USUAL_EXPANSION * batch.n_bytes
                 self._pieces = chain.from_iterable(map(self._decoder.feed, batch.chunks))
             found = await self._threads.submit(self._take, self._pieces)
+            await self._pay(found.n_bytes)
             if self._error is None and (found.n_bytes or found.last):
                 return found
         raise self._error
+
+    async def _pay(self, n_bytes: int) -> None:
+        """Credit is given for what was sent; what becomes far more of it is decoded, hashed and written as well."""
+        self._allowed_bytes -= n_bytes
+        if self._allowed_bytes < 0:
+            excess, self._allowed_bytes = -self._allowed_bytes, 0
+            await effort.worth(excess * EXPANDED_BYTE_SECONDS)
 
     def _take(self, pieces: Iterator[bytes]) -> Batch:
         try:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from h2gate import effort
 from h2gate.budget import Budget
 from h2gate.errors import (
     BadCoding,
@@ -246,3 +247,32 @@ def test_what_there_is_no_room_for_waits_for_its_turn_and_is_told_to_try_again_i
         assert shown(tmp_path) == {"a": BODY, "b": b"x"}
 
     run(tmp_path, test, memory_budget=48 * MIB)
+
+
+class Purse:
+    """A payer who is never told to wait."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def spent(self, seconds: float) -> None:
+        self.seconds += seconds
+
+    def pause(self) -> float:
+        return 0.0
+
+
+@pytest.mark.parametrize(
+    ("data", "costs"),
+    [(os.urandom(1 << 20), False), (b"0123456789abcdef" * 4 + os.urandom(32), False), (bytes(8 << 20), True)],
+)
+def test_what_becomes_far_more_than_was_sent_is_charged_to_who_sent_it(data: bytes, costs: bool) -> None:
+    async def test() -> None:
+        purse = Purse()
+        effort.charge_to(purse)
+        async with undone(Watched(gzip.compress(data)), {"content-encoding": "gzip"}, max_expansion=0) as (body, _):
+            assert await taken(body) == data
+        wanted = (len(data) - decoding.USUAL_EXPANSION * len(gzip.compress(data))) * decoding.EXPANDED_BYTE_SECONDS
+        assert purse.seconds == pytest.approx(wanted if costs else 0.0)
+
+    asyncio.run(test())
