@@ -16,7 +16,7 @@ from h2gate.errors import BadField, BadPath, Conflict, GateError, PeerGone, TooL
 from h2gate.front.archive import DIGEST_RECORD, Archive, MemberBody
 from h2gate.front.deeds import of_file
 from h2gate.front.lines import Lines
-from h2gate.front.request import Request, file_path, file_url
+from h2gate.front.request import Request, file_url
 from h2gate.gateway import Gateway
 from h2gate.transfer.digested import Digested
 from h2gate.upload import Body, checked_path
@@ -37,7 +37,7 @@ def is_bundle(request: Request) -> bool:
 
 async def unpack(request: Request, gateway: Gateway) -> None:
     """Store every file of the archive in the folder named by the path."""
-    folder, _ = file_path(request.raw_path)
+    folder, _ = request.place
     threads = gateway.uploads.decoding.threads
     sent = Digested(request.body, request.headers, ("content-digest", "repr-digest"), threads)
     async with gateway.uploads.decoding.undone(sent, request.headers, is_file=False) as (undone, headers):

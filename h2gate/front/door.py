@@ -15,7 +15,7 @@ from h2gate.errors import Forbidden
 from h2gate.front import resources, tickets, tus_fields
 from h2gate.front.access import Access
 from h2gate.front.interop import VERSION_FIELD
-from h2gate.front.request import Request, file_path
+from h2gate.front.request import Request
 from h2gate.gateway import Gateway
 
 _ON_FILES = {"GET": Action.READ, "HEAD": Action.STAT, "PATCH": Action.MODIFY, "DELETE": Action.MODIFY}
@@ -33,7 +33,7 @@ async def to_files(request: Request, gateway: Gateway) -> None:
         return
     if request.method in _SAFE:
         request.also += _PRIVATE
-    path, _ = file_path(request.raw_path)
+    path, _ = request.place
     if tickets.is_form(request):
         return
     if request.method in _ON_FILES:

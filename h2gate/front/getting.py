@@ -16,7 +16,7 @@ from h2gate.fields import byte_range, check_conditions, moment
 from h2gate.front.deeds import of_file
 from h2gate.front.page import listing_page
 from h2gate.front.plain import facts
-from h2gate.front.request import Request, file_path, file_url
+from h2gate.front.request import Request, file_url
 from h2gate.gateway import Gateway
 from h2gate.storage.base import Entry
 from h2gate.transfer.file import File
@@ -31,7 +31,7 @@ _UNTRUSTED = [("x-content-type-options", "nosniff"), ("content-security-policy",
 
 async def get(request: Request, gateway: Gateway) -> None:
     """Answer with a file or a folder's listing. A folder named without its slash is redirected to."""
-    path, is_folder = file_path(request.raw_path)
+    path, is_folder = request.place
     if is_folder:
         if request.access.principal.rights.allow(Action.READ, path):
             await _list(request, gateway.listings, path)

@@ -17,7 +17,7 @@ from h2gate.errors import (
 )
 from h2gate.fields import check_conditions, decimal, digests, entity_tags, http_date, is_token, parse_date
 from h2gate.front.deeds import Deed, of_file
-from h2gate.front.request import Request, file_path, file_url
+from h2gate.front.request import Request, file_url
 from h2gate.transfer.file import File, Precondition
 from h2gate.transfer.uploads import Uploads
 
@@ -32,7 +32,7 @@ ACCEPT_PATCH = ", ".join(_APPEND_TYPES)
 
 async def put(request: Request, uploads: Uploads) -> None:
     """Store the body as the file named by the path."""
-    path, is_folder = file_path(request.raw_path)
+    path, is_folder = request.place
     if is_folder:
         raise BadPath("a file's path has a name at its end, not a slash")
     check_whole(request.headers)
@@ -63,7 +63,7 @@ def check_whole(headers: Mapping[str, str]) -> None:
 
 async def patch(request: Request, uploads: Uploads) -> None:
     """Write the body behind the file."""
-    path, is_folder = file_path(request.raw_path)
+    path, is_folder = request.place
     if is_folder:
         raise BadPath("a file's path has a name at its end, not a slash")
     check_append_type(request.headers)
@@ -99,7 +99,7 @@ def check_append_type(headers: Mapping[str, str]) -> None:
 
 async def delete(request: Request, uploads: Uploads) -> None:
     """Remove a file, or an empty folder."""
-    path, is_folder = file_path(request.raw_path)
+    path, is_folder = request.place
     if is_folder and await uploads.find(path) is not None:
         raise NotFound(f"/{path} is a file, not a folder")
     await uploads.remove(path, precondition(request.headers))

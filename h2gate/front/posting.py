@@ -9,7 +9,7 @@ from h2gate.front.deeds import of_file
 from h2gate.front.form import Form, Part
 from h2gate.front.plain import description, expected_digests, modified
 from h2gate.front.problem import of
-from h2gate.front.request import Request, file_path
+from h2gate.front.request import Request
 from h2gate.transfer.uploads import Uploads
 from h2gate.upload import checked_path
 
@@ -19,7 +19,7 @@ async def post(request: Request, uploads: Uploads) -> None:
 
     A form that breaks off is an error; what was stored before is told in its `files`.
     """
-    folder, _ = file_path(request.raw_path)
+    folder, _ = request.place
     async with uploads.decoding.undone(request.body, request.headers, is_file=False) as (body, headers):
         form = Form(body, headers.get("content-type", ""))
         async with uploads.quotas.at_once(folder):

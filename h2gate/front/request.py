@@ -74,6 +74,7 @@ class Request:
         """Of the error that is the answer."""
         self.witness: Witness | None = None
         self._deed: Deed | None = None
+        self._place: tuple[str, bool] | None = None
         self.also: list[tuple[str, str]] = []
         """Fields that every answer to this request carries, errors too."""
         self._receive = receive
@@ -88,6 +89,13 @@ class Request:
         self.body: Body = body
         self.known_as: Callable[[str], None] = scope["extensions"].get("h2gate.known_as", lambda _: None)
         """Tells the server who sends, so that it serves the one beside the others."""
+
+    @property
+    def place(self) -> tuple[str, bool]:
+        """`file_path` of the target."""
+        if self._place is None:
+            self._place = file_path(self.raw_path)
+        return self._place
 
     @property
     def query(self) -> dict[str, str]:

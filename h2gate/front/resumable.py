@@ -36,7 +36,7 @@ from h2gate.fields import announced, digest_field, digests, integer, wanted_dige
 from h2gate.front import plain
 from h2gate.front.deeds import of_outcome
 from h2gate.front.interop import Interop, Lines, limit_field, whereabouts
-from h2gate.front.request import Request, file_path, file_url
+from h2gate.front.request import Request, file_url
 from h2gate.gateway import Gateway
 from h2gate.transfer.appending import Append
 from h2gate.transfer.completing import Outcome
@@ -81,7 +81,7 @@ async def create(request: Request, gateway: Gateway) -> None:
 def _plan(request: Request) -> Plan:
     headers = request.headers
     plain.check_whole(headers)
-    path, is_folder = file_path(request.raw_path)
+    path, is_folder = request.place
     plan = Plan(
         path=path,
         fields=_description(headers),

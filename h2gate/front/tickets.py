@@ -22,7 +22,7 @@ from h2gate.errors import BadTicket, Forbidden, MethodNotAllowed, NotFound, TooL
 from h2gate.fields import moment
 from h2gate.front.deeds import Deed
 from h2gate.front.page import page
-from h2gate.front.request import Request, file_path
+from h2gate.front.request import Request
 from h2gate.gateway import Gateway
 from h2gate.ledger.base import Usage
 
@@ -167,7 +167,7 @@ def _in_url(request: Request) -> str | None:
 
 async def form(request: Request, gateway: Gateway) -> None:
     """The page with the form. Raises `Forbidden`, `NotFound` where the ticket is for another folder."""
-    folder, _ = file_path(request.raw_path)
+    folder, _ = request.place
     request.access.require_below(Action.CREATE, folder)
     by = request.access.principal
     used = await gateway.quotas.used(by.credential)

@@ -264,7 +264,11 @@ class Purse:
 
 @pytest.mark.parametrize(
     ("data", "costs"),
-    [(os.urandom(1 << 20), False), (b"0123456789abcdef" * 4 + os.urandom(32), False), (bytes(8 << 20), True)],
+    [
+        pytest.param(os.urandom(MIB), False, id="random"),
+        pytest.param(b"0123456789abcdef" * 4 + os.urandom(32), False, id="text"),
+        pytest.param(bytes(8 * MIB), True, id="zeros"),
+    ],
 )
 def test_what_becomes_far_more_than_was_sent_is_charged_to_who_sent_it(data: bytes, costs: bool) -> None:
     async def test() -> None:
