@@ -23,7 +23,7 @@ from h2gate.upload import Batch, Body
 _BATCH_BYTES = 1 << 20
 USUAL_EXPANSION = 16
 """Times: of what people send, hardly anything becomes more."""
-EXPANDED_BYTE_SECONDS = 5e-3 / (1 << 20)
+EXPANDED_BYTE_SECONDS = 3e-3 / (1 << 20)
 """Charged for each byte beyond that: what it takes to decode, hash and write one."""
 _RESTS = 64
 """Empty pieces after which a job ends though it has nothing to show: it cannot be interrupted, others wait for its
