@@ -18,7 +18,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextlib import suppress
 from copy import copy
 from queue import SimpleQueue
-from typing import Generic, NamedTuple, ParamSpec, TypeVar
+from typing import Generic, ParamSpec, TypeAlias, TypeVar
 
 from h2gate import effort
 from h2gate.errors import GateError
@@ -39,10 +39,8 @@ class Kept(asyncio.Future[Result]):
         return False
 
 
-class _Given(NamedTuple, Generic[Job, Result]):
-    job: Job
-    future: asyncio.Future[Result]
-    payer: Hashable
+_Given: TypeAlias = tuple[Job, asyncio.Future[Result], Hashable]
+"""A job, who waits for it, and who pays."""
 
 
 class _Backlog(Generic[Job, Result]):
@@ -58,7 +56,7 @@ class _Backlog(Generic[Job, Result]):
     def add(self, jobs: Iterable[_Given[Job, Result]] | None) -> bool:
         """Whether there were any; None says that there will be no more."""
         for each in jobs or ():
-            self._waiting.setdefault(each.payer, deque()).append(each)
+            self._waiting.setdefault(each[2], deque()).append(each)
         return jobs is not None
 
     def take(self, n_jobs: int) -> list[_Given[Job, Result]]:
@@ -100,7 +98,7 @@ class Lane(Generic[Job, Result]):
         future: Kept[Result] = Kept(loop=self._loop)
         if not self._fresh:
             self._loop.call_soon(self._hand_over)
-        self._fresh.append(_Given(job, future, effort.payer()))
+        self._fresh.append((job, future, effort.payer()))
         return future
 
     def _hand_over(self) -> None:
@@ -129,10 +127,10 @@ class Lane(Generic[Job, Result]):
     def _do(self, jobs: list[_Given[Job, Result]]) -> None:
         results: Sequence[Result | BaseException]
         try:
-            results = self._work([each.job for each in jobs])
+            results = self._work([job for job, _, _ in jobs])
         except Exception as error:  # noqa: BLE001 - every waiter gets it; none would hear of it otherwise
             results = [error] * len(jobs)
-        self._loop.call_soon_threadsafe(_resolve, [each.future for each in jobs], results)
+        self._loop.call_soon_threadsafe(_resolve, [future for _, future, _ in jobs], results)
 
 
 def _resolve(futures: list[asyncio.Future[Result]], results: Sequence[Result | BaseException]) -> None:

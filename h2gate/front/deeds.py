@@ -21,9 +21,14 @@ from h2gate.transfer.file import File
 from h2gate.upload import Resumable
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from opentelemetry.trace import Span
+
     from h2gate.audit.event import Event
     from h2gate.front.request import Request
     from h2gate.gateway import Gateway
+    from h2gate.traces import Traces
 
 log = logging.getLogger(ACCESS)
 
@@ -124,13 +129,7 @@ class Witness:
         began = time.perf_counter()
         gateway = self._gateway
         traces = gateway.traces
-        path = request.raw_path.decode("latin1")
-        spanned = (
-            traces.request(request.method, path, request.headers, request.peer, request.errand.request_id)
-            if traces is not None
-            else nullcontext()
-        )
-        with spanned as span:
+        with nullcontext() if traces is None else self._span(traces, request) as span:
             try:
                 yield
             finally:
@@ -143,6 +142,11 @@ class Witness:
                     traces.answered(span, status, code)
                 if gateway.settings.access_log:
                     _log(request, status, code, seconds)
+
+    @staticmethod
+    def _span(traces: Traces, request: Request) -> AbstractContextManager[Span]:
+        path = request.raw_path.decode("latin1")
+        return traces.request(request.method, path, request.headers, request.peer, request.errand.request_id)
 
     def _count_recognition(self, request: Request, code: str) -> None:
         via = str(request.access.principal.via)

@@ -137,13 +137,12 @@ def _first_step(work: Coroutine[Any, Any, None], tell: Callable[[float], None]) 
     finally:
         tell(time.thread_time() - began)
     while True:
-        step: Callable[[Any], Any]
         try:
-            given = yield waited_for
-            step = work.send
+            yield waited_for
+            break
         except BaseException as error:  # noqa: BLE001 - a cancellation, most of all: `work` is to hear of it
-            given, step = error, work.throw
-        try:
-            waited_for = step(given)
-        except StopIteration:
-            return
+            try:
+                waited_for = work.throw(error)
+            except StopIteration:
+                return
+    yield from work  # what a task sends is None, so this is its next step, and those after it cost nothing

@@ -80,7 +80,8 @@ class Uploads:
         hashes = Hashes(self._names | (expected.keys() & ALGORITHMS.keys()))
         async with self.quotas.taking(key, path, metered, grant.principal, is_awaited=is_awaited, alone=alone) as taken:
             identity = await self._storage.stage(key, taken, hashes.taps, modified_ns=modified_ns)
-            upload = Upload(id=key, path=path, identity=identity, fields=fields, completed_at=time.time())
+            now, sha256 = time.time(), hashes.value("sha-256")
+            upload = Upload(id=key, path=path, identity=identity, sha256=sha256, fields=fields, completed_at=now)
             return await self._put(upload, taken, hashes, expected, precondition, grant)
 
     async def _put(
@@ -100,7 +101,6 @@ class Uploads:
             may_replace: bool | Identity = grant.may_replace
             if precondition is not None:
                 may_replace = await self.may_replace(path, precondition, allowed=grant.may_replace)
-            upload = replace(upload, sha256=hashes.value("sha-256"))
             await self._add(upload)
             with telling_why(path, may_replace=grant.may_replace):
                 replaced = await self.show(upload, may_replace, hashes.running)
