@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from h2gate.client.listener import Outcome
+from h2gate.client.local import try_lock
 
 Entry = dict[str, Any]
 
@@ -54,7 +55,7 @@ class Claim:
         beside = self._file.with_suffix(f".{os.getpid()}")
         lock = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            _lock(lock)
+            try_lock(lock)
             os.write(lock, json.dumps(entry).encode())
             beside.replace(self._file)
         except BaseException:
@@ -115,7 +116,7 @@ def _claim(file: Path) -> Claim | None:
     while True:
         lock = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            if not _lock(lock):
+            if not try_lock(lock):
                 os.close(lock)
                 return None
             if _is_at(file, lock):
@@ -139,22 +140,6 @@ def _parsed(text: bytes) -> Entry:
         return entry if entry and float(entry["expires"]) > time.time() else {}
     except (ValueError, TypeError, KeyError):
         return {}
-
-
-if sys.platform == "win32":  # there is no such lock: every run is on its own
-
-    def _lock(descriptor: int) -> bool:
-        return False
-
-else:
-    import fcntl
-
-    def _lock(descriptor: int) -> bool:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
 
 
 def entries(folder: Path) -> Iterator[Entry]:

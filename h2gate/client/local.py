@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -124,3 +125,21 @@ def read_small(path: Path) -> tuple[bytes, os.stat_result]:
     if len(data) != before.st_size or (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
         raise FileChanged(f"{path}: changed while it was sent")
     return data, before
+
+
+if sys.platform == "win32":
+
+    def try_lock(descriptor: int) -> bool | None:
+        """Whether the file is this process's alone now; None where there is no such lock."""
+        return None
+
+else:
+    import fcntl
+
+    def try_lock(descriptor: int) -> bool | None:
+        """Whether the file is this process's alone now; None where there is no such lock."""
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True

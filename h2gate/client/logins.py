@@ -22,7 +22,7 @@ from h2gate.client import provider
 from h2gate.client.asking import Asker
 from h2gate.client.failures import LocalFile, LoginOver
 from h2gate.client.journal import state_folder
-from h2gate.client.local import in_thread
+from h2gate.client.local import in_thread, try_lock
 from h2gate.client.names import origin
 from h2gate.client.provider import Endpoints, Grant, OAuthError
 from h2gate.client.tokens import Token
@@ -114,7 +114,7 @@ class Store:
         lock = await in_thread(self._opened, self.file(url).with_suffix(".lock"))
         try:
             end = time.monotonic() + LOCK_SECONDS
-            while not _lock(lock):  # there is no waiting for it with a bound
+            while try_lock(lock) is False:  # there is no waiting for it with a bound
                 if time.monotonic() > end:
                     raise Busy(f"another process has been refreshing the login of {origin(url)} for long")
                 await asyncio.sleep(_LOOK_SECONDS)
@@ -185,19 +185,3 @@ def _login(text: bytes) -> Login:
     at = Endpoints(**{**found["endpoints"], "scopes": tuple(found["endpoints"]["scopes"])})
     access = Token(**found["access"])
     return Login(**{**found, "endpoints": at, "access": access})
-
-
-if sys.platform == "win32":  # there is no such lock: every process is on its own
-
-    def _lock(descriptor: int) -> bool:
-        return True
-
-else:
-    import fcntl
-
-    def _lock(descriptor: int) -> bool:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True

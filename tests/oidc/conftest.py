@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import html
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,10 +16,10 @@ from urllib.parse import urljoin
 import httpx
 import pytest
 
+from tests import node
+
 FOLDER = Path(__file__).parent
 SECONDS = 30
-_INSTALL_SECONDS = 90
-_NODE_MAJOR = 20
 
 
 @dataclass
@@ -61,29 +60,10 @@ class Provider:
             assert "Sign-in Success" in page.text, page.text
 
 
-def needs(program: str, package: str) -> str:
-    found = shutil.which(program)
-    if found is None:
-        pytest.skip(f"there is no {program}: install Debian's package {package}")
-    return found
-
-
 @pytest.fixture(scope="session")
 def node_packages() -> None:
     """The packages of the lock, in node_modules beside it."""
-    version = subprocess.run([needs("node", "nodejs"), "--version"], capture_output=True, text=True, check=True).stdout
-    if int(version.strip().lstrip("v").partition(".")[0]) < _NODE_MAJOR:
-        pytest.skip(f"this is Node {version.strip()}: install version {_NODE_MAJOR} or newer")
-    lock = (FOLDER / "package-lock.json").read_text()
-    installed = FOLDER / "node_modules" / ".lock-of-this"
-    if not installed.exists() or installed.read_text() != lock:
-        command = [needs("npm", "npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        done = subprocess.run(
-            command, cwd=FOLDER, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-            timeout=_INSTALL_SECONDS,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        installed.write_text(lock)
+    node.install(FOLDER)
 
 
 @pytest.fixture

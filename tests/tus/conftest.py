@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,14 +17,13 @@ from typing import Any
 import pytest
 
 from h2gate.server.certificates import Certificates
+from tests import node
 from tests.conftest import Serve, Served
 
 FOLDER = Path(__file__).parent
 MIB = 1 << 20
 SIZE = 24 * MIB + 4321
-_INSTALL_SECONDS = 90
 _RUN_SECONDS = 90
-_NODE_MAJOR = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,38 +107,10 @@ def _answer(method: str, status: int, at: str | None, offset: str | None, protoc
     return Answer(method, status, None if at is None else int(at), None if offset is None else int(offset))
 
 
-def _needs(program: str, package: str) -> str:
-    found = shutil.which(program)
-    if found is None:
-        pytest.skip(f"there is no {program}: install Debian's package {package}")
-    return found
-
-
 @pytest.fixture(scope="session")
 def node_packages() -> None:
     """The packages of the lock, in node_modules beside it."""
-    version = subprocess.run([_needs("node", "nodejs"), "--version"], capture_output=True, text=True, check=True).stdout
-    if int(version.strip().lstrip("v").partition(".")[0]) < _NODE_MAJOR:
-        pytest.skip(f"this is Node {version.strip()}: install version {_NODE_MAJOR} or newer")
-    lock = (FOLDER / "package-lock.json").read_text()
-    installed = FOLDER / "node_modules" / ".lock-of-this"
-    if not installed.exists() or installed.read_text() != lock:
-        _install()
-        installed.write_text(lock)
-
-
-def _install() -> None:
-    command = [_needs("npm", "npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-    done = subprocess.run(
-        command,
-        cwd=FOLDER,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=_INSTALL_SECONDS,
-    )
-    assert done.returncode == 0, done.stderr
+    node.install(FOLDER)
 
 
 @pytest.fixture
@@ -155,7 +125,7 @@ def client(
     job = {"store": str(tmp_path / "stored.json")}
     if request.param == "node":
         return Client("node.mjs", gateway.plain_url, "http/1.1", job)
-    job |= {"executable": _needs("chromium", "chromium"), "certificate": str(certificates.cert)}
+    job |= {"executable": node.needs("chromium", "chromium"), "certificate": str(certificates.cert)}
     return Client("chromium.mjs", "", "h2", job).facing(gateway.url)
 
 
