@@ -48,7 +48,8 @@ async def to_uploads(request: Request, gateway: Gateway) -> None:
     if request.method == "OPTIONS" or not await _recognised(request, gateway):
         return
     if request.raw_path in resources.ROOTS:
-        if request.access.principal.via is Via.TICKET and not request.query.get("path"):
+        is_list = request.method in _SAFE and not request.query.get("path")
+        if is_list and request.access.principal.via is Via.TICKET:
             raise Forbidden("a ticket lists nothing; with ?path= the uploads of one file are found")
     elif request.method in _ON_UPLOADS:
         await _to_upload(request, gateway, _asks_as(request), resources.upload_id(request))

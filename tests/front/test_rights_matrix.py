@@ -95,8 +95,8 @@ folder  BREW    none   401 401 401  405 405 405  405 405  405
 # "own" belongs to who asks, and is to become a file in the folder of reader, creator and modifier; "other" differs in
 # who has begun it; "none" is an id that nobody was given. Lists have only one's own.
 UPLOADS = """
-uploads GET     own    401 401 401  200 200 200  200 200  200
-uploads HEAD    own    401 401 401  200 200 200  200 200  200
+uploads GET     own    401 401 401  200 200 200  200 200  403
+uploads HEAD    own    401 401 401  200 200 200  200 200  403
 uploads OPTIONS own    204 204 204  204 204 204  204 204  204
 uploads BREW    own    401 401 401  405 405 405  405 405  405
 upload  GET     own    401 401 401  200 200 200  403 200  200
