@@ -55,8 +55,10 @@ def boolean(value: str | None) -> bool | None:
 
 
 def _item(value: str | None) -> object:
+    if not value:  # as almost always
+        return None
     try:
-        found = http_sf.parse((value or "").encode("latin1"), tltype="item")
+        found = http_sf.parse(value.encode("latin1"), tltype="item")
     except ValueError:
         return None
     return found[0] if isinstance(found, tuple) else None

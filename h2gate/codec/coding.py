@@ -46,6 +46,8 @@ def parse(value: str) -> tuple[str, ...]:
 
     Raises `UnsupportedMediaType`, which tells what would be understood (RFC 9110 section 15.5.16).
     """
+    if not value:
+        return ()
     names = [each.strip().lower() for each in value.split(",")]
     codings = tuple(_ALIASES.get(each, each) for each in names if each not in ("", "identity"))
     if unknown := [each for each in codings if each not in CODINGS]:
