@@ -98,6 +98,13 @@ class Labelled(Protocol):
 
 
 One = TypeVar("One", bound=Labelled)
+Each = TypeVar("Each")
+
+
+def in_turn(candidates: Sequence[Each], number: int) -> list[Each]:
+    """The order in a round: each begins one, so that none gains or loses by whom it follows every time."""
+    first = number % len(candidates) if candidates else 0
+    return [*candidates[first:], *candidates[:first]]
 
 
 def measure(
@@ -106,13 +113,14 @@ def measure(
     """One warm-up round, then `rounds` that count. Progress goes to standard error."""
     samples = []
     for number in range(0 if warm_up else 1, rounds + 1):
-        for candidate in candidates:
+        for candidate in in_turn(candidates, number):
             figures = once(candidate)
             told = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
             click.echo(f"{f'round {number}' if number else 'warm-up'}: {candidate.label}: {told}", err=True)
             if number:
                 samples.append(Sample(candidate.label, number, figures))
-    return samples
+    labels = [each.label for each in candidates]
+    return sorted(samples, key=lambda sample: labels.index(sample.candidate))
 
 
 def put_once(

@@ -72,7 +72,10 @@ class Chain:
         `Unrecognisable`."""
         self._n_asking += 1
         try:
-            return self._place(await self._ask(evidence))
+            for each in self._authenticators:
+                if (found := await each.authenticate(evidence)) is not None:
+                    return self._place(found)
+            return self._place(await self._ask_ambient(evidence))
         except Unauthenticated as error:
             self._challenge(error, evidence)
             raise
@@ -81,10 +84,8 @@ class Chain:
             if not self._n_asking:
                 self._quiet.set()
 
-    async def _ask(self, evidence: Evidence) -> Principal:
-        for each in self._authenticators:
-            if (found := await each.authenticate(evidence)) is not None:
-                return found
+    async def _ask_ambient(self, evidence: Evidence) -> Principal:
+        """By what comes by itself."""
         if "authorization" in evidence.headers:
             raise Unauthenticated("the credential is not of a kind that is known here", error="invalid_token")
         for each in self._ambient:

@@ -18,12 +18,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from h2gate.auth.base import Evidence, Principal, Via
-from h2gate.auth.rights import configured, strict
+from h2gate.auth.rights import Rights, configured, strict
 from h2gate.errors import ExpiredCredential, Unauthenticated
 from h2gate.tables import Table
 
 PREFIX = "h2g_"
 _KEY = re.compile(r"h2g_([A-Za-z0-9-]{1,64})_([A-Za-z0-9_-]{16,256})")
+_BEARER = "Bearer "
 _ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -36,6 +37,10 @@ class Key:
     sha256: bytes
     """Of the secret."""
     principal: Principal
+
+
+_NO_KEY = Key("", bytes(32), Principal(name="", via=Via.KEY, rights=Rights()))
+"""Compared with where none is called so: that takes as long."""
 
 
 def make(key_id: str) -> tuple[str, str]:
@@ -91,6 +96,10 @@ def _key(table: Table) -> Key:
 
 def presented(authorization: str) -> tuple[str, str] | None:
     """Id and secret of the key in the field; None where there is none."""
+    if authorization.startswith(_BEARER):  # as almost always
+        found = _KEY.fullmatch(authorization, len(_BEARER))
+        if found is not None:
+            return found[1], found[2]
     scheme, _, value = authorization.partition(" ")
     value = value.strip()
     if scheme.lower() == "basic":
@@ -120,13 +129,14 @@ class Keys:
         if found is None:
             return None
         key_id, secret = found
-        key = self._keys.get(key_id)
+        key = self._keys.get(key_id, _NO_KEY)
         digest = hashlib.sha256(secret.encode()).digest()
-        if not hmac.compare_digest(digest, key.sha256 if key is not None else bytes(32)) or key is None:
+        if not hmac.compare_digest(digest, key.sha256) or key is _NO_KEY:
             raise Unauthenticated("the key is not known here")
-        if key.principal.expires_at is not None and time.time() >= key.principal.expires_at:
+        principal = key.principal
+        if principal.expires_at is not None and time.time() >= principal.expires_at:
             raise ExpiredCredential(f"the key {key_id} has expired")
-        return key.principal
+        return principal
 
     async def look_again(self, principal: Principal) -> Principal | None:
         """See `SupportsSecondLook`: whether the key is still there, with the secret that it had."""

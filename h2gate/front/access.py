@@ -86,7 +86,10 @@ class Access:
             return None
 
         async def again() -> None:
-            now = Access(await look_again(), self._root)
+            found = await look_again()
+            if found is self.principal:  # as almost always; then their rights are those that were looked at
+                return
+            now = Access(found, self._root)
             if path is None:
                 now.require_below(action, "")
             elif not now.principal.rights.allow(action, path):

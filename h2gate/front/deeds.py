@@ -34,6 +34,7 @@ log = logging.getLogger(ACCESS)
 
 _WRITING = ("PUT", "POST", "PATCH", "DELETE")
 _DENIED = (401, 403)
+_UNRECOGNISED = frozenset({"unauthenticated", "expired_credential", "unrecognisable"})
 _SIGNED = ("create", "replace", "append", "complete")
 _ACTIONS = {
     "create": Action.CREATE,
@@ -149,10 +150,9 @@ class Witness:
         return traces.request(request.method, path, request.headers, request.peer, request.errand.request_id)
 
     def _count_recognition(self, request: Request, code: str) -> None:
-        via = str(request.access.principal.via)
-        refused = {"unauthenticated", "expired_credential", "unrecognisable"}
-        if via != Via.NOBODY or code in refused:
-            self._gateway.metrics.count("authentications", via, code if code in refused else "recognised")
+        via = request.access.principal.via
+        if via is not Via.NOBODY or code in _UNRECOGNISED:
+            self._gateway.metrics.count("authentications", via, code if code in _UNRECOGNISED else "recognised")
 
 
 def wants_receipt(request: Request) -> bool:

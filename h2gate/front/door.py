@@ -124,11 +124,11 @@ async def _look_again(gateway: Gateway, principal: Principal) -> Principal:
 def _check_origin(request: Request, evidence: Evidence, principal: Principal, origins: tuple[str, ...]) -> None:
     """A browser sends cookies, certificates, Basic, Digest and Negotiate along by itself, also for a page of somebody
     else. Such a page may not write: Sec-Fetch-Site tells of it, or the origin does. Raises `Forbidden`."""
-    if evidence.method in _SAFE or not _sent_by_itself(request, principal):
-        return
     headers = request.headers
     origin, site = headers.get("origin"), headers.get("sec-fetch-site")
-    if site in ("same-origin", "none") or (site is None and origin is None) or origin in origins:
+    if evidence.method in _SAFE or (site is None and origin is None) or not _sent_by_itself(request, principal):
+        return
+    if site in ("same-origin", "none") or origin in origins:
         return
     if site is None and origin in (f"http://{evidence.authority}", f"https://{evidence.authority}"):
         return

@@ -107,14 +107,15 @@ class Request:
         otherwise (`X-HTTP-Method-Override`)."""
         scope, headers = self._scope, self.headers
         target = b"%b?%b" % (self.raw_path, self._query) if self._query else self.raw_path
+        certificate: bytes | None = scope["extensions"].get("h2gate.certificate")
         return Evidence(
-            method=method or self.method,
-            target=target.decode("latin1"),
-            headers=headers,
-            peer=scope["client"][0] if scope["client"] else "",
-            certificate=scope["extensions"].get("h2gate.certificate"),
-            secure=scope["scheme"] == "https",
-            authority=headers.get("host", ""),
+            method or self.method,
+            target.decode("latin1"),
+            headers,
+            self.peer,
+            certificate,
+            scope["scheme"] == "https",
+            headers.get("host", ""),
         )
 
     @property

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from h2gate.auth.base import Principal
 from h2gate.auth.chain import ANYBODY
@@ -21,8 +22,7 @@ _MAX_FILE_BYTES = "max-file-bytes"
 """As that: what it becomes may be larger than any of its bodies, when it is joined or decoded."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grant:
+class Grant(NamedTuple):
     """What a request may do to one path, or to the upload that it is for."""
 
     principal: Principal = ANYBODY

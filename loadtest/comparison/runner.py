@@ -20,6 +20,7 @@ from loadtest.comparison.contestants import Contestant
 from loadtest.comparison.record import WARM_UP, Record
 from loadtest.comparison.stage import NotHere, Stage, set_up
 from loadtest.peers import PeerFailed
+from loadtest.rounds import in_turn
 from loadtest.wan import LinkUnavailable
 from loadtest.workloads import BytesLost
 
@@ -97,7 +98,7 @@ class Runner:
     def _round(self, case: Case, stage: Stage, number: int) -> None:
         found = self._record.of(case.name)
         shown = f"round {number} of {case.rounds}" if number != WARM_UP else "warm-up"
-        for contestant in case.contestants:
+        for contestant in in_turn(case.contestants, number):
             name = contestant.name
             if name in found.out or name in found.void:
                 continue
