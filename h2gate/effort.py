@@ -29,9 +29,6 @@ class Payer(Hashable, Protocol):
 SMALL_SECONDS = 50e-6
 """Charged for every small thing, although it is usual: of what is worked off, a tenth of a second in a second, that is
 two thousand, and half of the event loop."""
-FILE_SECONDS = 100e-6
-"""For a file that is stored, in addition: its syncs are what everybody's large files wait for. With five hundred in a
-second they keep half of their speed."""
 
 _payer: ContextVar[Payer | None] = ContextVar("payer", default=None)
 

@@ -13,8 +13,9 @@ import asyncio
 import os
 import sys
 import threading
-from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Sequence
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from copy import copy
 from queue import SimpleQueue
@@ -39,7 +40,7 @@ class Kept(asyncio.Future[Result]):
         return False
 
 
-_Given: TypeAlias = tuple[Job, asyncio.Future[Result], Hashable]
+_Given: TypeAlias = tuple[Job, asyncio.Future[Result], effort.Payer | None]
 """A job, who waits for it, and who pays."""
 
 
@@ -47,7 +48,7 @@ class _Backlog(Generic[Job, Result]):
     """Jobs that wait, by who pays for them; those who had something taken are behind the others then."""
 
     def __init__(self) -> None:
-        self._waiting: dict[Hashable, deque[_Given[Job, Result]]] = {}
+        self._waiting: dict[effort.Payer | None, deque[_Given[Job, Result]]] = {}
 
     @property
     def is_empty(self) -> bool:
@@ -126,11 +127,23 @@ class Lane(Generic[Job, Result]):
 
     def _do(self, jobs: list[_Given[Job, Result]]) -> None:
         results: Sequence[Result | BaseException]
+        began = time.thread_time()
         try:
             results = self._work([job for job, _, _ in jobs])
         except Exception as error:  # noqa: BLE001 - every waiter gets it; none would hear of it otherwise
             results = [error] * len(jobs)
-        self._loop.call_soon_threadsafe(_resolve, [future for _, future, _ in jobs], results)
+        seconds = (time.thread_time() - began) / len(jobs)
+        self._loop.call_soon_threadsafe(_settle, jobs, results, seconds)
+
+
+def _settle(
+    jobs: Sequence[_Given[Job, Result]], results: Sequence[Result | BaseException], seconds_each: float
+) -> None:
+    """Whoever gave a job pays for it and has its result."""
+    for payer, n_jobs in Counter(payer for _, _, payer in jobs).items():
+        if payer is not None:
+            payer.spent(n_jobs * seconds_each)
+    _resolve([future for _, future, _ in jobs], results)
 
 
 def _resolve(futures: list[asyncio.Future[Result]], results: Sequence[Result | BaseException]) -> None:

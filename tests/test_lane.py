@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
@@ -22,6 +23,19 @@ def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
             await test()
 
     asyncio.run(bounded())
+
+
+class Purse:
+    """A payer that counts what it paid."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def spent(self, seconds: float) -> None:
+        self.seconds += seconds
+
+    def pause(self) -> float:
+        return 0.0
 
 
 class Work:
@@ -248,6 +262,31 @@ def test_jobs_that_fail_together_get_an_error_each_to_which_one_may_add_what_is_
         one.headers.append((b"location", b"/tus/secret"))
         one.members["offset"] = 1
         assert (other.headers, other.members, str(other)) == ([], {"state": "x"}, "no disk")
+        await lane.close()
+
+    run(test)
+
+
+def test_each_who_has_jobs_in_a_batch_pays_for_his_part_of_it() -> None:
+    async def test() -> None:
+        def work(jobs: list[int]) -> list[int]:
+            began = time.thread_time()
+            while time.thread_time() - began < 0.03:
+                pass
+            return jobs
+
+        lane: Lane[int, int] = Lane("test", work)
+        one, other = Purse(), Purse()
+
+        async def give(payer: Purse, n_jobs: int) -> None:
+            effort.charge_to(payer)
+            await asyncio.gather(*[lane.submit(job) for job in range(n_jobs)])
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(give(one, 2))
+            group.create_task(give(other, 1))
+        assert one.seconds == pytest.approx(2 * other.seconds)
+        assert one.seconds + other.seconds >= 0.03
         await lane.close()
 
     run(test)

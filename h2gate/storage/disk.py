@@ -23,6 +23,7 @@ from h2gate.storage.remains import Remains
 from h2gate.storage.small import STAGES, Commit, Committer, SmallFile, SmallWriter, close, place
 from h2gate.storage.tree import Tree, identity_of, looking_for, translating
 from h2gate.storage.writer import Blocks, Writer, check_room
+from h2gate.toll import Toll
 from h2gate.upload import Body, Identity, Tap
 
 SMALL_BYTES = 128 << 10
@@ -30,6 +31,8 @@ READ_BYTES = 256 << 10
 FIRST_READ_BYTES = 64 << 10
 """Before it is known whether anybody takes it."""
 _THREADS = 32
+_SMALL_AT_ONCE = 512
+"""Of each who sends them: two batches, one that is written and one that comes together."""
 _Given = ParamSpec("_Given")
 _T = TypeVar("_T")
 
@@ -55,6 +58,7 @@ class DiskStorage:
         self._threads = Threads("h2gate-disk", _THREADS)
         writer = SmallWriter(self._staging, self._remains, fsync=fsync)
         self._small: Lane[SmallFile, Identity] = Lane("h2gate-small", writer)
+        self._toll = Toll(_SMALL_AT_ONCE)
         committer = Committer(self._tree, fsync=fsync)
         self._commits: Lane[Commit, Identity | None] = Lane("h2gate-commit", committer)
 
@@ -65,7 +69,7 @@ class DiskStorage:
             if body.length is None or body.length <= SMALL_BYTES:
                 first = await body.pull()
                 if first.last and first.n_bytes <= SMALL_BYTES:
-                    return await self._small.submit(SmallFile(key, first.chunks, taps, modified_ns))
+                    return await self._stage_small(SmallFile(key, first.chunks, taps, modified_ns))
             fd = await self._open(self._open_staged, key, body.length)
             writer = Writer(fd, 0, self._blocks, taps, direct=self._direct_io, fsync=self._fsync)
             batch = first if first is not None else await body.pull()
@@ -80,6 +84,13 @@ class DiskStorage:
             raise
         close(fd)
         return identity
+
+    async def _stage_small(self, file: SmallFile) -> Identity:
+        who = await self._toll.enter()
+        try:
+            return await self._small.submit(file)
+        finally:
+            self._toll.leave(who)
 
     def _open_staged(self, key: str, length: int | None) -> int:
         check_room(self._staging, length)

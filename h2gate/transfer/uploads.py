@@ -16,7 +16,6 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from h2gate import effort
 from h2gate.codec.digest import ALGORITHMS, Hashes, merged, trailer_digests, verify
 from h2gate.errors import BadField, Conflict, GateError, NotFound, OffsetConflict
 from h2gate.ledger.base import Ledger
@@ -72,7 +71,6 @@ class Uploads:
         and what `Quotas` do; nothing is shown or kept then.
         """
         metered = Metered(body, self._max_body)
-        effort.spent(effort.FILE_SECONDS)
         await self.may_replace(path, precondition, allowed=grant.may_replace)
         if is_awaited or body.length is None or body.length > _SMALL_BYTES:
             await self._storage.look_ahead(path, body.length)

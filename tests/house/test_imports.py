@@ -15,7 +15,10 @@ ROOT = Path(__file__).parents[2]
 # options are what its commands share.
 FLOORS: tuple[dict[str, str], ...] = (
     {"errors": "errors", "effort": "effort"},
-    {name: name for name in ("budget", "config", "fields", "lane", "logs", "metrics", "tables", "traces", "upload")},
+    {
+        name: name
+        for name in ("budget", "config", "fields", "lane", "logs", "metrics", "tables", "toll", "traces", "upload")
+    },
     {name: name for name in ("wire", "storage", "ledger", "codec", "auth", "audit", "events")},
     {"transfer": "transfer"},
     {"gateway": "gateway"},
