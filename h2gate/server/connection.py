@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, cast
 
 from h2gate.server.certificates import shown_by
 from h2gate.server.efforts import BYTE_SECONDS, REQUEST_SECONDS
-from h2gate.server.exchange import scope_of
 from h2gate.server.farewell import Farewell
 from h2gate.server.reading import Reading
 from h2gate.server.round_trip import RoundTrip
+from h2gate.server.scope import scope_of
 from h2gate.server.stream import Stream, list_bytes
 from h2gate.server.vigil import Vigil
 from h2gate.wire.credit import Account
