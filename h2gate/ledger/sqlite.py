@@ -5,7 +5,6 @@ One thread does everything, so SQLite never waits for SQLite within a process; o
 
 from __future__ import annotations
 
-import json
 import logging
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -26,7 +25,7 @@ from h2gate.errors import (
     TooManyUploads,
 )
 from h2gate.lane import Lane
-from h2gate.ledger import accounts, resumables
+from h2gate.ledger import accounts, files, resumables
 from h2gate.ledger.accounting import Accounting, Job
 from h2gate.ledger.accounts import AccountOf
 from h2gate.upload import Identity, Resumable, Upload
@@ -41,17 +40,6 @@ _OF_ALL_JOBS = (
 """Errors that each job of a batch would meet again by itself."""
 _OF_ONE_JOB = (Conflict, LedgerFailed, OverQuota, TooManyUploads, Forbidden)
 """Raised by a job before it has changed anything."""
-_COLUMNS = "id, path, state, inode, size, modified_ns, sha256, fields, completed_at, version"
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS uploads (
-    id TEXT PRIMARY KEY, path TEXT NOT NULL, folder TEXT NOT NULL, state TEXT NOT NULL,
-    inode INTEGER NOT NULL, size INTEGER NOT NULL, modified_ns INTEGER NOT NULL, sha256 BLOB, fields TEXT NOT NULL,
-    completed_at REAL NOT NULL, version INTEGER NOT NULL
-);
-CREATE INDEX IF NOT EXISTS uploads_by_path ON uploads (path);
-CREATE INDEX IF NOT EXISTS uploads_by_folder ON uploads (folder);
-CREATE INDEX IF NOT EXISTS uploads_unfinished ON uploads (state) WHERE state != 'complete';
-"""
 
 
 class SqliteLedger(Accounting):
@@ -104,15 +92,16 @@ class SqliteLedger(Accounting):
                 self._database.execute("ROLLBACK")
 
     async def add(self, upload: Upload) -> None:
-        await self._lane.submit((partial(_add, upload=upload, account_of=self._account_of), True))
+        await self._lane.submit((partial(files.add, upload=upload, account_of=self._account_of), True))
 
     async def save(self, upload: Upload) -> Upload:
-        await self._lane.submit((partial(_save, upload=upload, account_of=self._account_of), True))
+        await self._lane.submit((partial(files.save, upload=upload, account_of=self._account_of), True))
         return replace(upload, version=upload.version + 1)
 
     async def at(self, path: str, identity: Identity) -> Upload | None:
         where = "path = ? AND inode = ? AND (state = 'appending' OR (size = ? AND modified_ns = ?)) ORDER BY rowid DESC"
-        return next(iter(await self._select(where, path, *_signed(identity))), None)  # by no clock: these are set back
+        found = await self._select(where, path, *files.signed(identity))
+        return next(iter(found), None)  # by no clock: these are set back
 
     async def under(self, folder: str) -> Sequence[Upload]:
         return await self._select("folder = ? ORDER BY rowid", folder)
@@ -127,11 +116,11 @@ class SqliteLedger(Accounting):
         return await self._select("state = ?", state)
 
     async def forget(self, path: str, inode: int, *, before: float) -> None:
-        values = (path, _wrapped(inode), before)
-        await self._lane.submit((partial(_forget, values=values, account_of=self._account_of), True))
+        values = (path, files.wrapped(inode), before)
+        await self._lane.submit((partial(files.forget, values=values, account_of=self._account_of), True))
 
     async def remove(self, upload_id: str) -> None:
-        await self._lane.submit((partial(_remove, upload_id=upload_id, account_of=self._account_of), True))
+        await self._lane.submit((partial(files.remove, upload_id=upload_id, account_of=self._account_of), True))
 
     async def begin(self, resumable: Resumable) -> None:
         await self._lane.submit((partial(resumables.begin, resumable=resumable), True))
@@ -144,8 +133,8 @@ class SqliteLedger(Accounting):
                 accounts.check(database, account_of(showing.path), showing)
             resumables.keep(database, resumable)
             if showing is not None:
-                _remove(database, showing.id, account_of)
-                _add(database, showing, account_of)
+                files.remove(database, showing.id, account_of)
+                files.add(database, showing, account_of)
             if account_of is not None and not resumable.is_open and not (resumable.is_part and not resumable.is_over):
                 accounts.release(database, *_keys(resumable.id))
 
@@ -192,7 +181,7 @@ class SqliteLedger(Accounting):
 
     async def adopt(self, upload: Upload) -> None:
         def job(database: sqlite3.Connection) -> None:
-            _insert(database, upload)
+            files.insert(database, upload)
             account = self._account_of(upload.path) if self._account_of is not None else None
             accounts.adopt(database, account, upload)
 
@@ -211,8 +200,7 @@ class SqliteLedger(Accounting):
         self._database.close()
 
     async def _select(self, where: str, *values: object) -> list[Upload]:
-        query = f"SELECT {_COLUMNS} FROM uploads WHERE {where}"  # noqa: S608 - `where` is ours, the values are bound
-        found: list[Upload] = await self._lane.submit((partial(_rows, query=query, values=values), False))
+        found: list[Upload] = await self._lane.submit((partial(files.rows, where=where, values=values), False))
         return found
 
 
@@ -221,7 +209,7 @@ def _open(file: Path, *, durable: bool) -> sqlite3.Connection:
         database = sqlite3.connect(file, timeout=_LOCK_WAIT_SECONDS, isolation_level=None, check_same_thread=False)
         database.execute("PRAGMA journal_mode = WAL")
         database.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-        database.executescript(_SCHEMA + resumables.SCHEMA + accounts.SCHEMA)
+        database.executescript(files.SCHEMA + resumables.SCHEMA + accounts.SCHEMA)
     except sqlite3.Error as error:
         raise LedgerFailed(f"{file}: {error}") from error
     return database
@@ -241,15 +229,6 @@ def _translated(error: Exception) -> GateError:
     return LedgerFailed(f"the ledger: {error}")
 
 
-def _wrapped(number: int) -> int:
-    """SQLite's integers are signed; inodes are not."""
-    return (number + 2**63) % 2**64 - 2**63
-
-
-def _signed(identity: Identity) -> tuple[int, int, int]:
-    return _wrapped(identity.inode), identity.size, _wrapped(identity.modified_ns)
-
-
 def _outcome(job: Job, writes: bool, database: sqlite3.Connection) -> Any:
     try:
         return job(database)
@@ -261,61 +240,6 @@ def _outcome(job: Job, writes: bool, database: sqlite3.Connection) -> Any:
         return _translated(error)
 
 
-def _values(upload: Upload, version: int) -> tuple[object, ...]:
-    folder = upload.path.rpartition("/")[0]
-    fields = json.dumps(dict(upload.fields), separators=(",", ":")) if upload.fields else "{}"
-    return (
-        *(upload.path, folder, upload.state, *_signed(upload.identity)),
-        *(upload.sha256, fields, upload.completed_at, version, upload.id),
-    )
-
-
-def _add(database: sqlite3.Connection, upload: Upload, account_of: AccountOf | None) -> None:
-    if account_of is not None:
-        accounts.add(database, account_of(upload.path), upload)
-    _insert(database, upload)
-
-
-def _insert(database: sqlite3.Connection, upload: Upload) -> None:
-    database.execute(
-        "INSERT INTO uploads (path, folder, state, inode, size, modified_ns, sha256, fields, completed_at, version, id)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        _values(upload, upload.version),
-    )
-
-
-def _save(database: sqlite3.Connection, upload: Upload, account_of: AccountOf | None) -> None:
-    before = _record(database, upload.id) if account_of is not None else None
-    done = database.execute(
-        "UPDATE uploads SET path = ?, folder = ?, state = ?, inode = ?, size = ?, modified_ns = ?, sha256 = ?,"
-        " fields = ?, completed_at = ?, version = ? WHERE id = ? AND version = ?",
-        (*_values(upload, upload.version + 1), upload.version),
-    )
-    if done.rowcount != 1:
-        raise Conflict("another request changed this file at the same time")
-    if account_of is not None and before is not None:
-        accounts.save(database, account_of(upload.path), before, upload)
-
-
-def _forget(database: sqlite3.Connection, values: tuple[str, int, float], account_of: AccountOf | None) -> None:
-    where = "uploads WHERE path = ? AND inode = ? AND completed_at < ?"
-    if account_of is not None and (account := account_of(values[0])) is not None:
-        sizes = [size for (size,) in database.execute(f"SELECT size FROM {where}", values)]  # noqa: S608
-        accounts.forget(database, account, sizes)
-    database.execute(f"DELETE FROM {where}", values)  # noqa: S608
-
-
-def _remove(database: sqlite3.Connection, upload_id: str, account_of: AccountOf | None) -> None:
-    if account_of is not None and (record := _record(database, upload_id)) is not None:
-        accounts.remove(database, account_of(record.path), record)
-    database.execute("DELETE FROM uploads WHERE id = ?", (upload_id,))
-
-
-def _record(database: sqlite3.Connection, upload_id: str) -> Upload | None:
-    query = f"SELECT {_COLUMNS} FROM uploads WHERE id = ?"  # noqa: S608
-    return next(iter(_rows(database, query, (upload_id,))), None)
-
-
 def _keys(upload_id: str) -> tuple[str, str]:
     """Under which a resumable upload may hold something: what came, and what it decodes to."""
     return upload_id, f"{upload_id}.decoded"
@@ -324,28 +248,3 @@ def _keys(upload_id: str) -> tuple[str, str]:
 def _below(folder: str) -> tuple[str, str]:
     """The paths below a folder come behind the first and before the second."""
     return (f"{folder}/", f"{folder}0") if folder else ("", "\U0010ffff")
-
-
-def _rows(database: sqlite3.Connection, query: str, values: tuple[object, ...]) -> list[Upload]:
-    return [
-        Upload(
-            id=row[0],
-            path=row[1],
-            state=row[2],
-            identity=Identity(inode=row[3] % 2**64, size=row[4], modified_ns=row[5]),
-            sha256=row[6],
-            fields=_fields(row[0], row[7]),
-            completed_at=row[8],
-            version=row[9],
-        )
-        for row in database.execute(query, values)
-    ]
-
-
-def _fields(upload_id: str, text: str) -> Mapping[str, str]:
-    """None, where they are damaged: they only describe the file."""
-    try:
-        return resumables.mapping(text)
-    except ValueError:
-        log.error("upload %s: the fields in its record cannot be read", upload_id)
-        return {}

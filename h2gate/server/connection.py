@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
-import struct
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
 from h2gate.server.certificates import shown_by
 from h2gate.server.efforts import BYTE_SECONDS, REQUEST_SECONDS
-from h2gate.server.exchange import scope_of
+from h2gate.server.farewell import Farewell
+from h2gate.server.reading import Reading
+from h2gate.server.round_trip import RoundTrip
+from h2gate.server.scope import scope_of
 from h2gate.server.stream import Stream, list_bytes
+from h2gate.server.vigil import Vigil
 from h2gate.wire.credit import Account
 from h2gate.wire.engine import Data, Engine, ErrorCode, Event, GoAway, Header, Headers, Pong, Reset, Trailers
 from h2gate.wire.frame_limits import setting_of
@@ -30,19 +32,12 @@ if TYPE_CHECKING:
 log = logging.getLogger("h2gate.server")
 
 TICK_SECONDS = 0.02
-FULL_READ_BYTES = 128 << 10
 SLICE_BYTES = 32 << 10
 """A flood is noticed after so much of it."""
-BURST_BYTES = 65536
-BURST_SECONDS = 0.002
-PAUSE_SECONDS = 0.0005
 WRITE_BYTES = 64 << 10
 """Of answers, what is made into frames at a time, and what may wait for the peer to read."""
-_PULSE_SECONDS = 1.0
-_ROUND_TRIP_AGE = 0.05
 _LEAVE_PING = b"h2gate\0\0"
 _LEAVE_SECONDS = 1.0
-_CLOSE_SECONDS = 5.0
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -71,26 +66,15 @@ class Connection(asyncio.BufferedProtocol):
         self._refused: list[int] = []
         """Streams that were answered 431, and whose body nobody wants."""
         self._tick: asyncio.TimerHandle | None = None
-        self._paused = False
-        self._is_resting = False
+        self.is_paused = False
         self._n_begun = 0
         """Requests, with the bytes read last."""
         self._n_written = 0
         """Bytes, since then."""
-        self._burst = 0
-        self._burst_since = 0.0
         self.is_leaving = False
         """It takes no further streams."""
         self._lost = False
-        self._rtt = 0.0
-        self._rtt_at = 0.0
         self.idle_since = 0.0
-        self._unfinished_since = 0.0
-        """When bytes came that told nothing: a header or frame may have begun with them. 0 when none has."""
-        self._unwritten = 0
-        self._unwritten_seconds = 0.0
-        self._pulse: asyncio.TimerHandle | None = None
-        self._closing: asyncio.TimerHandle | None = None
 
     # asyncio's side
 
@@ -102,10 +86,12 @@ class Connection(asyncio.BufferedProtocol):
         self._shown = shown_by(tls)
         self._client = _address(transport.get_extra_info("peername"))
         self._server = _address(transport.get_extra_info("sockname"))
-        self._socket = transport.get_extra_info("socket")
+        self.round_trip = RoundTrip(transport.get_extra_info("socket"), self.loop.time).seconds
+        self._reading = Reading(self._transport, self.loop)
+        self._farewell = Farewell(self._transport, self.loop)
         self._worker.connections.add(self)
-        self.idle_since = self._unfinished_since = self.loop.time()
-        self._plan_pulse()
+        self.idle_since = self.loop.time()
+        self._vigil = Vigil(self, self._transport, self.loop, self._worker.shortest_seconds)
         if self._worker.stopping:
             self.drain()
         self._flush()
@@ -120,40 +106,10 @@ class Connection(asyncio.BufferedProtocol):
         usual = self._n_begun * REQUEST_SECONDS / 2 + (nbytes + self._n_written) * BYTE_SECONDS
         efforts.at_work(address)
         efforts.spent(address, time.thread_time() - began, usual)
-        if (seconds := efforts.pause(address)) and self.rest():
-            self.loop.call_later(seconds, self.go_on)
-        if nbytes < FULL_READ_BYTES:
-            self._moderate(nbytes)
-        else:
-            self._burst += nbytes
-        self._worker.turns.read(self, nbytes)
-
-    def _moderate(self, nbytes: int) -> None:
-        """In the midst of a bulk transfer, look at the socket less often: many small reads cost more than few large.
-
-        Half a millisecond is what a network card waits for the same reason.
-        """
-        self._burst += nbytes
-        if self._burst >= BURST_BYTES:
-            now = self.loop.time()
-            if now - self._burst_since < BURST_SECONDS and not self._is_resting:
-                self.rest()
-                self.loop.call_later(PAUSE_SECONDS, self.go_on)
-            self._burst, self._burst_since = 0, now
-
-    def rest(self) -> bool:
-        """See `turns.Reader`."""
-        if self._is_resting or self._transport.is_closing():
-            return False
-        self._is_resting = True
-        self._transport.pause_reading()
-        return True
-
-    def go_on(self) -> None:
-        """See `turns.Reader`."""
-        self._is_resting = False
-        if not self._transport.is_closing():
-            self._transport.resume_reading()
+        if seconds := efforts.pause(address):
+            self._reading.rest_for(seconds)
+        self._reading.read(nbytes)
+        self._worker.turns.read(self._reading, nbytes)
 
     def received(self, data: memoryview) -> None:
         """Take what was read; everything it causes leaves in one write."""
@@ -169,10 +125,7 @@ class Connection(asyncio.BufferedProtocol):
     def _take(self, data: memoryview) -> None:
         streams = self.streams
         events = self.engine.receive(data)
-        if events:
-            self._unfinished_since = 0.0
-        elif not self._unfinished_since:
-            self._unfinished_since = self.loop.time()
+        self._vigil.told(something=bool(events))
         for event in events:
             if type(event) is Data:
                 stream = streams.get(event.stream_id)
@@ -193,7 +146,7 @@ class Connection(asyncio.BufferedProtocol):
             self._worker.callers.offended(self._address)
             self._flush()
             if not self._transport.is_closing():
-                self._close()
+                self._farewell.begin()
 
     def _handle(self, event: Event) -> None:
         match event:
@@ -216,17 +169,18 @@ class Connection(asyncio.BufferedProtocol):
         return False
 
     def pause_writing(self) -> None:
-        self._paused = True
+        self.is_paused = True
 
     def resume_writing(self) -> None:
-        self._paused = False
+        self.is_paused = False
         self._flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        for timer in (self._pulse, self._tick, self._closing):
-            if timer is not None:
-                timer.cancel()
-        self._pulse = self._tick = self._closing = None
+        if self._tick is not None:
+            self._tick.cancel()
+            self._tick = None
+        self._vigil.end()
+        self._farewell.end()
         for stream in list(self.streams.values()):
             stream.gone()
         self._lost = True
@@ -315,16 +269,16 @@ class Connection(asyncio.BufferedProtocol):
         self._flush_planned = False
         if self._transport.is_closing():
             return
-        while not self._paused and (data := self.engine.data_to_send(WRITE_BYTES)):
+        while not self.is_paused and (data := self.engine.data_to_send(WRITE_BYTES)):
             self._n_written += len(data)
             self._transport.write(data)
-        self.is_flushed = not self._paused
+        self.is_flushed = not self.is_paused
         if self._refused and self.is_flushed:  # not before: a reset takes along what is still to be written
             self._reset_refused()
         for stream in tuple(self.senders):
             stream.sendable()
         if self.engine.done:
-            self._close()
+            self._farewell.begin()
 
     def _reset_refused(self) -> None:
         for stream_id in self._refused:
@@ -344,48 +298,7 @@ class Connection(asyncio.BufferedProtocol):
     def date_field(self) -> Header:
         return self._worker.date_field()
 
-    def round_trip(self) -> float:
-        now = self.loop.time()
-        if now - self._rtt_at > _ROUND_TRIP_AGE:
-            self._rtt_at = now
-            self._rtt = _tcp_round_trip(self._socket)
-        return self._rtt
-
     # Leaving
-
-    def _plan_pulse(self) -> None:
-        seconds = min(_PULSE_SECONDS, self._worker.shortest_seconds / 4)
-        self._pulse = self.loop.call_later(seconds, self._on_pulse, self.loop.time())
-
-    def _on_pulse(self, before: float) -> None:
-        """Every wait for the peer has a bound: those of streams, and those of the connection."""
-        now = self.loop.time()
-        for stream in list(self.streams.values()):
-            stream.check_progress(now - before)
-        if self._is_stuck(now, now - before):
-            self._transport.abort()
-        elif not self.streams and now - self.idle_since >= self.settings.idle_seconds:
-            self.leave_idle()
-        self.plan_flush()
-        if not self._lost:
-            self._plan_pulse()
-
-    def _is_stuck(self, now: float, elapsed: float) -> bool:
-        settings = self.settings
-        if not (self.engine.header_open or (self.engine.unfinished and not self.streams)):
-            self._unfinished_since = 0.0
-        elif not self._unfinished_since:
-            self._unfinished_since = now
-        elif now - self._unfinished_since >= settings.header_seconds:
-            self.limited("header_seconds", "a header or frame was begun and does not end")
-            return True
-        unwritten = self._transport.get_write_buffer_size()
-        stuck = unwritten and unwritten >= self._unwritten and self._paused
-        self._unwritten, self._unwritten_seconds = unwritten, self._unwritten_seconds + elapsed if stuck else 0.0
-        if settings.answer_seconds and self._unwritten_seconds >= settings.answer_seconds:
-            self.limited("answer_seconds", "nothing of what was sent is read")
-            return True
-        return False
 
     def leave_idle(self) -> None:
         """End a connection that has no streams: politely, and if it does not take that either, at once."""
@@ -409,19 +322,6 @@ class Connection(asyncio.BufferedProtocol):
             self.engine.goaway()
             self.plan_flush()
 
-    def _close(self) -> None:
-        """Close once all is written and, with TLS, the peer has said goodbye as well; but only while that moves on."""
-        self._transport.close()
-        unsent = self._transport.get_write_buffer_size()
-        self._closing = self.loop.call_later(_CLOSE_SECONDS, self._close_at_last, unsent)
-
-    def _close_at_last(self, unsent_before: int) -> None:
-        unsent = self._transport.get_write_buffer_size()
-        if unsent == unsent_before:
-            self._transport.abort()
-        else:
-            self._closing = self.loop.call_later(_CLOSE_SECONDS, self._close_at_last, unsent)
-
     def abort(self) -> None:
         """The grace time is over."""
         self._transport.abort()
@@ -436,14 +336,3 @@ def _address(name: Sequence[object] | str | None) -> tuple[str, int] | None:
     if isinstance(name, (tuple, list)) and len(name) >= 2:
         return str(name[0]), int(cast(int, name[1]))
     return None
-
-
-def _tcp_round_trip(sock: socket.socket | None) -> float:
-    """Seconds, as the kernel measured it (tcpi_rtt of TCP_INFO, microseconds at offset 68); 0 where it does not say."""
-    if sock is None or not hasattr(socket, "TCP_INFO") or sock.fileno() < 0:
-        return 0.0  # or closed, while an application still takes what came before
-    try:
-        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 72)
-    except OSError:
-        return 0.0
-    return float(struct.unpack_from("=I", info, 68)[0]) / 1e6 if len(info) >= 72 else 0.0

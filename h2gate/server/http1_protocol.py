@@ -16,9 +16,9 @@ from hypercorn.protocol.events import Body, EndBody
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
 
 from h2gate.server.certificates import Shown
-from h2gate.server.exchange import authority_of, scope_of
 from h2gate.server.http1_exchange import Http1Exchange
 from h2gate.server.http1_parser import Refusal
+from h2gate.server.scope import authority_of, scope_of
 from h2gate.wire.engine import Header
 
 if TYPE_CHECKING:

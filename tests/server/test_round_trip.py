@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 import uvloop
 
-from h2gate.server.connection import _tcp_round_trip
+from h2gate.server.round_trip import _tcp_round_trip
 
 
 class Lost(asyncio.Protocol):

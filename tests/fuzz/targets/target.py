@@ -13,7 +13,8 @@ from h2gate.errors import GateError
 from h2gate.front import files
 from h2gate.front.app import _room
 from h2gate.front.request import Request, file_path, file_url
-from h2gate.server.exchange import Exchange, Message, scope_of
+from h2gate.server.exchange import Exchange, Message
+from h2gate.server.scope import scope_of
 from h2gate.upload import MAX_PATH_BYTES, MAX_SEGMENT_BYTES, MAX_SEGMENTS, checked_path
 from tests.fuzz.source import Source
 
