@@ -57,7 +57,7 @@ class Direction:
                 await asyncio.sleep(at - self._one_way_seconds - QUEUE_SECONDS - loop.time())
             await delivering
         except (OSError, asyncio.IncompleteReadError):
-            pass
+            pass  # one end has left, and the other is told so by the end of its connection
         finally:
             delivering.cancel()
             target.close()

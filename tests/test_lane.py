@@ -15,6 +15,7 @@ import pytest
 from h2gate import effort
 from h2gate.errors import LedgerFailed
 from h2gate.lane import Lane, Threads
+from tests.payers import Purse
 
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -23,19 +24,6 @@ def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
             await test()
 
     asyncio.run(bounded())
-
-
-class Purse:
-    """A payer that counts what it paid."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def spent(self, seconds: float) -> None:
-        self.seconds += seconds
-
-    def pause(self) -> float:
-        return 0.0
 
 
 class Work:

@@ -30,7 +30,9 @@ async def sent_until(load: Load, faults: Sequence[Fault], number: signal.Signals
 
 async def found(gateway: Gateway, load: Load) -> None:
     """What `load` was told is there, in another gateway."""
-    async with Load(gateway, acknowledged=load.acknowledged, resumables=load.resumables) as again:
+    async with Load(
+        gateway, acknowledged=load.acknowledged, unanswered=load.unanswered, resumables=load.resumables
+    ) as again:
         await again.check()
         await again.finish()
         await again.check()

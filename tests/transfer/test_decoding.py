@@ -33,6 +33,7 @@ from h2gate.transfer.decoding import Decoding
 from h2gate.upload import Batch, Body
 from tests.codec.coders import zstd
 from tests.conftest import staged
+from tests.payers import Purse
 from tests.transfer.running import Given, cancelled_after, kept, run, shown
 
 BODY = os.urandom(50_000) + bytes(3 << 20)
@@ -247,19 +248,6 @@ def test_what_there_is_no_room_for_waits_for_its_turn_and_is_told_to_try_again_i
         assert shown(tmp_path) == {"a": BODY, "b": b"x"}
 
     run(tmp_path, test, memory_budget=48 * MIB)
-
-
-class Purse:
-    """A payer who is never told to wait."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def spent(self, seconds: float) -> None:
-        self.seconds += seconds
-
-    def pause(self) -> float:
-        return 0.0
 
 
 @pytest.mark.parametrize(
