@@ -110,7 +110,7 @@ class Load:
 
     async def check(self) -> None:
         """All that was acknowledged is there, and is what was sent. Only an append that was not answered may be there
-        as well, whole. Behind it there may be what one has written whose record could not be: that is shown to nobody."""
+        as well, whole. Behind it may be what one has written whose record could not be: nobody is shown that."""
         for path, body in self.acknowledged.items():
             found = (self.gateway.data / path[1:]).read_bytes()
             answer = await self.http.head(path)
