@@ -104,12 +104,14 @@ class Nghttp2Engine:
         """Events found outside `receive`; it gives them out first."""
         self._ready = b""
         """Frames serialised inside `receive`; `data_to_send` gives them out first."""
-        self._order = Order() if self._server else None
+        limits = settings.limits
+        eager = limits.excess_streams + limits.resets if limits.excess_streams and limits.resets else 0
+        self._order = Order(settings.max_streams + eager if eager else MAX_WINDOW) if self._server else None
         self._late = b""
         """RST_STREAM frames for streams that nghttp2 has forgotten; `data_to_send` puts them between two of its own."""
         self._last_words: bytes | None = None
         """The GOAWAY of a connection error that ngh2 found; empty once it was handed out."""
-        excess = max(_EXCESS_STREAMS, 2 * settings.limits.excess_streams)  # the limit is to be met first
+        excess = settings.max_streams + max(_EXCESS_STREAMS, eager)  # the limit is to be met first
         enforced = min(settings.max_streams + excess, MAX_WINDOW)
         connection.initiate_connection(
             {
@@ -156,6 +158,8 @@ class Nghttp2Engine:
             return []  # over already: what still comes is for nobody
         events, self._early = self._early, []
         self._collect(events)
+        if fault is not None and fault[1] is ErrorCode.ENHANCE_YOUR_CALM and self._counts.exceeded is None:
+            self._counts.exceeded = "excess_streams"
         if self._order is not None and self._order.late:
             self._reset_late(self._order.late)
         return events if self._are_fair(len(data)) else []

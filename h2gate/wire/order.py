@@ -26,9 +26,13 @@ _DATA, _HEADERS, _PRIORITY, _RST_STREAM, _CONTINUATION = 0, 1, 2, 3, 9
 
 
 class Order:
-    """For what a client sends, from the preface on."""
+    """For what a client sends, from the preface on. A peer that opens more than `max_opened` streams in one read is too
+    eager, whatever becomes of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_opened: int = MAX_WINDOW) -> None:
+        self._max_opened = max_opened
+        self._opened = 0
+        """In this read."""
         self._next = PREFACE_BYTES
         """Where the next frame begins, counted from the next read: before it, if its header was cut."""
         self._cut = b""
@@ -51,6 +55,7 @@ class Order:
         """Take what was read, cut anywhere. Where in it the first frame out of order begins (0 if earlier), and the
         code of the connection error that it is; nothing may be asked for what comes later."""
         at, size, streams = self._next, len(data), self._streams
+        self._opened = 0
         if at < 0:
             self._cut += data[: HEADER_BYTES + at]
             if len(self._cut) < HEADER_BYTES:
@@ -88,8 +93,8 @@ class Order:
         if stream_id <= self._forgotten:
             return None
         if stream_id > self._largest:
-            if kind == _HEADERS:
-                self._open(stream_id)
+            if kind == _HEADERS and not self._open(stream_id):
+                return ErrorCode.ENHANCE_YOUR_CALM
         elif (state := self._streams.get(stream_id)) is None:  # skipped, so closed without ever being opened: 5.1.1
             return ErrorCode.PROTOCOL_ERROR if kind == _HEADERS else ErrorCode.STREAM_CLOSED
         elif state == _ENDED and kind == _HEADERS:
@@ -101,9 +106,12 @@ class Order:
             self._streams[stream_id] = _ENDED
         return None
 
-    def _open(self, stream_id: int) -> None:
+    def _open(self, stream_id: int) -> bool:
+        """False where it is one too many."""
+        self._opened += 1
         self._largest = stream_id
         self._streams[stream_id] = _SENDING
         if len(self._streams) > KEPT_STREAMS:
             self._forgotten = next(iter(self._streams))
             del self._streams[self._forgotten]
+        return self._opened <= self._max_opened

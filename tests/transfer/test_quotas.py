@@ -285,8 +285,9 @@ def test_uploads_at_once_are_limited(limited: Any) -> None:
 def test_rate_is_kept_by_pulling_late(limited: Any) -> None:
     async def test(gateway: Gateway) -> None:
         began = time.monotonic()
-        await asyncio.gather(*(stored(gateway, 200_000, f"t/{n}") for n in range(5)))
-        assert time.monotonic() - began > 0.5  # a second's worth, but for the burst and the last batches
+        await asyncio.gather(*(stored(gateway, 400_000, f"t/{n}") for n in range(5)))
+        # Two seconds' worth, but for the burst (0.25) and the batches of 0.1 that each of the five has before it waits.
+        assert time.monotonic() - began > 1.2
 
     limited(test, max_rate=1_000_000)
 

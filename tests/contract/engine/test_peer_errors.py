@@ -108,12 +108,16 @@ def test_stream_over_the_limit_that_was_acknowledged_is_refused_alone(raw: Calla
 
 
 @pytest.mark.reference_miss("stream_over_the_limit_ends_connection")
-def test_streams_over_the_limit_without_end_end_the_connection(raw: Callable[..., RawPeer], put: Fields) -> None:
+@pytest.mark.parametrize("n_streams", [30, 5000], ids=["some", "more-than-any-read-should-have"])
+def test_streams_over_the_limit_without_end_end_the_connection(
+    raw: Callable[..., RawPeer], put: Fields, n_streams: int
+) -> None:
     peer = raw(max_streams=1, limits=FrameLimits(excess_streams=10))
-    peer.feed(*(peer.headers(stream, put) for stream in range(1, 61, 2)))
+    peer.feed(*(peer.headers(stream, put) for stream in range(1, 2 * n_streams, 2)))
     assert [frame.error_code for frame in peer.frames() if isinstance(frame, GoAwayFrame)] == [
         ErrorCode.ENHANCE_YOUR_CALM
     ]
+    assert peer.engine.exceeded == "excess_streams"
     assert peer.engine.done
 
 
