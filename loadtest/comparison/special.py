@@ -23,7 +23,9 @@ from loadtest.peers import REPOSITORY, Peer
 from loadtest.workloads import BytesLost
 
 BESIDE_SECONDS = 5.0
-BEFORE_SECONDS, STALL_SECONDS, AFTER_SECONDS = 0.4, 5.0, 30.0
+STALL_SECONDS = 5.0
+AT_WORK_SECONDS = 0.1
+"""Of the server's processor time: by then the uploads are in their midst, and far from their end."""
 LOOK_SECONDS = 0.05
 AT_ONCE = 8
 LIMIT_SECONDS = 180.0
@@ -83,8 +85,10 @@ def stall(case: Case, stage: Stage, contestant: Contestant) -> Measured:
 
     watch = Watch(peer)
     sending = threading.Thread(target=send, name="sending", daemon=True)
+    idle = peer.cpu_seconds()
     sending.start()
-    time.sleep(BEFORE_SECONDS)
+    while sending.is_alive() and peer.cpu_seconds() - idle < AT_WORK_SECONDS:
+        time.sleep(LOOK_SECONDS)
     with stage.disks[contestant.kind.key].stalled(2 * STALL_SECONDS):
         before = watch.look()
         stalled_at = time.monotonic()
