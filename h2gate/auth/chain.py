@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from hashlib import sha256
 from typing import Protocol, runtime_checkable
 
 from h2gate.auth.base import Authenticator, Evidence, Principal, Via
@@ -21,6 +22,13 @@ from h2gate.errors import ExpiredCredential, Forbidden, GateError, Unauthenticat
 ANYBODY = Principal(name="", via=Via.NOBODY, rights=EVERYTHING)
 """Who asks where nobody is asked who they are."""
 _PLACED_KEPT = 1024
+_SETTLED = frozenset({Via.KEY, Via.TOKEN})
+"""Ways that look at Authorization alone: who was recognised stays so until the credential expires or the policy is
+another one, and with it the chain."""
+_BEARER = "Bearer "
+_RECENT_SECONDS = 1.0
+"""So long the word of an issuer's keys counts without another look at them."""
+_RECENT_KEPT = 1024
 _CLOSE_SECONDS = 10.0
 
 
@@ -64,8 +72,26 @@ class Chain:
         self._second_looks = [each for each in everybody if isinstance(each, SupportsSecondLook)]
         self._challenges = [each.challenge for each in everybody if isinstance(each, SupportsChallenge)]
         self._placed: dict[int, tuple[Principal, Principal]] = {}
+        self._recent: dict[bytes, tuple[float, Principal]] = {}
+        """By the hash of the field: until when, and who."""
         self._n_asking = 0
         self._quiet = asyncio.Event()
+
+    def recall(self, authorization: str) -> Principal | None:
+        """Who has just been recognised by the same bearer token, or key; None: `recognise` is to be asked."""
+        found = self._recent.get(sha256(authorization.encode()).digest())
+        return found[1] if found is not None and time.time() < found[0] else None
+
+    def _keep(self, evidence: Evidence, principal: Principal) -> None:
+        """For `recall`, where nothing else of the evidence had a say: a token may be bound to a certificate."""
+        authorization = evidence.headers.get("authorization", "")
+        if principal.via not in _SETTLED or evidence.certificate is not None or not authorization.startswith(_BEARER):
+            return
+        if len(self._recent) >= _RECENT_KEPT:
+            self._recent.clear()
+        until = time.time() + _RECENT_SECONDS
+        until = min(until, principal.expires_at) if principal.expires_at is not None else until
+        self._recent[sha256(authorization.encode()).digest()] = until, principal
 
     async def recognise(self, evidence: Evidence) -> Principal:
         """Who it is, their rights relative to /files/. Raises `Unauthenticated` with its challenges, `Forbidden`,
@@ -74,7 +100,9 @@ class Chain:
         try:
             for each in self._authenticators:
                 if (found := await each.authenticate(evidence)) is not None:
-                    return self._place(found)
+                    placed = self._place(found)
+                    self._keep(evidence, placed)
+                    return placed
             return self._place(await self._ask_ambient(evidence))
         except Unauthenticated as error:
             self._challenge(error, evidence)
@@ -116,10 +144,17 @@ class Chain:
         tenant = self._tenants.get(principal.tenant)
         return tenant.root if tenant is not None else ""
 
+    def is_settled(self, principal: Principal) -> bool:
+        """Of somebody whom this very chain has recognised: whether `look_again` would tell nothing new."""
+        return principal.via in _SETTLED and not self._is_over(principal)
+
+    def _is_over(self, principal: Principal) -> bool:
+        return principal.expires_at is not None and time.time() > principal.expires_at + self._expired_seconds
+
     async def look_again(self, principal: Principal) -> Principal:
         """Whether the credential still holds, for what was begun with it; with the rights that it has now. Raises
         `Unauthenticated`, `Forbidden`."""
-        if principal.expires_at is not None and time.time() > principal.expires_at + self._expired_seconds:
+        if self._is_over(principal):
             raise ExpiredCredential("the credential expired long before the end of the request")
         if principal.via not in self._ways:  # the last of its kind was withdrawn
             raise Unauthenticated(f"by a {principal.via} nobody is recognised any more")

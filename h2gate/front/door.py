@@ -104,21 +104,26 @@ async def _recognised(request: Request, gateway: Gateway, method: str = "") -> b
     chain = gateway.chain
     if chain is None:
         return False
-    evidence = request.evidence(method or request.method)
-    principal = await chain.recognise(evidence)
-    _check_origin(request, evidence, principal, gateway.settings.cors_origins)
-    if principal.via is Via.TICKET:  # it may be in the URL
-        request.also.append(("referrer-policy", "no-referrer"))
+    authorization = request.headers.get("authorization")
+    principal = chain.recall(authorization) if authorization is not None else None
+    if principal is None:
+        evidence = request.evidence(method or request.method)
+        principal = await chain.recognise(evidence)
+        _check_origin(request, evidence, principal, gateway.settings.cors_origins)
+        if principal.via is Via.TICKET:  # it may be in the URL
+            request.also.append(("referrer-policy", "no-referrer"))
     request.known_as(principal.name)
-    look_again = partial(_look_again, gateway, principal)
+    look_again = partial(_look_again, gateway, chain, principal)
     request.access = Access(principal, chain.root_of(principal), look_again)
     return True
 
 
-async def _look_again(gateway: Gateway, principal: Principal) -> Principal:
+async def _look_again(gateway: Gateway, before: Chain, principal: Principal) -> Principal:
     """At the end of a request: by what is set up then."""
     chain: Chain | None = gateway.chain
-    return await chain.look_again(principal) if chain is not None else principal
+    if chain is None or (chain is before and chain.is_settled(principal)):
+        return principal
+    return await chain.look_again(principal)
 
 
 def _check_origin(request: Request, evidence: Evidence, principal: Principal, origins: tuple[str, ...]) -> None:

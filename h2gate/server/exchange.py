@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeAlias
@@ -35,7 +34,7 @@ KEPT_BYTES = 1 << 20
 """Of a body whose sender has left: it is no longer in anybody's window, and the application may be long at its disk."""
 
 
-_LINE_END = re.compile(rb"[\r\n\0]")
+_LINE_ENDS = (b"\r", b"\n", b"\0")
 
 
 class Exchange(ABC):
@@ -301,6 +300,7 @@ def _lowered(headers: Sequence[tuple[bytes, bytes]]) -> list[Header]:
     """Names in lower case. Raises `ValueError` for what ends a line: HTTP/2 would carry it, and a proxy that speaks
     HTTP/1.1 to others would make a field of its own of what comes behind (RFC 9113 section 10.3)."""
     found = [(bytes(name).lower(), bytes(value)) for name, value in headers]
-    if _LINE_END.search(b"".join(map(b"".join, found))):
+    text = b"".join(map(b"".join, found))
+    if any(end in text for end in _LINE_ENDS):
         raise ValueError("a field of the answer has a line end")
     return found

@@ -181,3 +181,45 @@ def test_closing_it_closes_all() -> None:
     ways = [Way(None), Way(None)]
     asyncio.run(Chain(ways[:1], ways[1:]).close())
     assert all(each.closed for each in ways)
+
+
+def test_who_was_just_recognised_by_a_token_is_known_by_it_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1e9
+    monkeypatch.setattr(time, "time", lambda: now)
+    soon = replace(ME, expires_at=now + 0.5)
+    chain, asked = Chain([Way(soon)]), evidence(authorization="Bearer a")
+    assert chain.recall("Bearer a") is None
+    assert asyncio.run(chain.recognise(asked)) is chain.recall("Bearer a") is soon
+    assert chain.recall("Bearer b") is None
+    assert chain.is_settled(soon)
+    now += 0.5
+    assert chain.recall("Bearer a") is None
+    later = Chain([Way(ME)])
+    asyncio.run(later.recognise(asked))
+    now += 0.9
+    assert later.recall("Bearer a") is ME
+    now += 0.2
+    assert later.recall("Bearer a") is None
+
+
+@pytest.mark.parametrize(
+    ("found", "asked"),
+    [
+        (replace(ME, via=Via.FORWARD), evidence(authorization="Bearer a")),
+        (replace(ME, via=Via.TICKET), evidence(authorization="Bearer a")),
+        (ME, evidence(authorization="Bearer a")._replace(certificate=b"of the one who may use it")),
+        (replace(ME, via=Via.KEY), evidence(authorization="Basic a")),
+    ],
+    ids=["forward", "ticket", "bound", "basic"],
+)
+def test_who_is_known_by_more_than_a_bearer_token_is_asked_each_time(found: Principal, asked: Evidence) -> None:
+    chain = Chain([Way(found)])
+    assert asyncio.run(chain.recognise(asked)) is found
+    assert chain.recall(asked.headers["authorization"]) is None
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    chain = Chain([Way(ME)])
+    for number in range(2000):
+        asyncio.run(chain.recognise(evidence(authorization=f"Bearer {number}")))
+    assert 0 < len(chain._recent) <= 1024
