@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
 from h2gate.server.certificates import shown_by
-from h2gate.server.efforts import BYTE_SECONDS, REQUEST_SECONDS
+from h2gate.server.efforts import BYTE_SECONDS, READ_BYTES, READ_SECONDS, REQUEST_SECONDS
 from h2gate.server.farewell import Farewell
 from h2gate.server.reading import Reading
 from h2gate.server.round_trip import RoundTrip
@@ -71,6 +71,9 @@ class Connection(asyncio.BufferedProtocol):
         """Requests, with the bytes read last."""
         self._n_written = 0
         """Bytes, since then."""
+        self._tail = 0.0
+        """What the next read may cost, however small, as a part of `READ_SECONDS`: the end of a frame often comes by
+        itself."""
         self.is_leaving = False
         """It takes no further streams."""
         self._lost = False
@@ -104,6 +107,9 @@ class Connection(asyncio.BufferedProtocol):
         self._n_begun, self._n_written = 0, 0
         self.received(self._buffer[:nbytes])
         usual = self._n_begun * REQUEST_SECONDS / 2 + (nbytes + self._n_written) * BYTE_SECONDS
+        full = min(1.0, nbytes / READ_BYTES)
+        usual += max(full, self._tail) * READ_SECONDS
+        self._tail = full / 2
         efforts.at_work(address)
         efforts.spent(address, time.thread_time() - began, usual)
         if seconds := efforts.pause(address):

@@ -24,6 +24,9 @@ REQUEST_SECONDS = 300e-6
 """Usual for a request; a small upload takes 100 to 200 µs."""
 BYTE_SECONDS = 2e-3 / (1 << 20)
 """Usual for a byte that comes or goes; of a large body one takes a quarter of it."""
+READ_SECONDS = 100e-6
+"""Usual for a read of `READ_BYTES` or more, beyond its bytes; of a smaller one as much of it as it brought."""
+READ_BYTES = 16 << 10
 REFUSAL_SECONDS = 150e-6
 """For a request that came to nothing (4xx, 5xx), however little it took: five hundred in a second are enough."""
 HANDSHAKE_SECONDS = 1e-3

@@ -11,7 +11,10 @@ from collections.abc import Callable, Hashable, Iterable
 
 TICK_SECONDS = 0.004
 QUANTUM_BYTES = 4 << 20
-MAX_QUANTUM_BYTES = 128 << 20
+MAX_STRIDE_BYTES = 128 << 20
+CLAIM_BYTES = 64 << 20
+"""Of what the slowest did not use he may still have so much, where those beside him go on without him: a sender that
+had to wait for a processor is no slow sender."""
 _NO_LIMIT = 1 << 62
 _ACTIVE_TICKS = 60
 """Who has brought nothing for so long is waited for no more."""
@@ -26,15 +29,17 @@ class Node:
     __slots__ = (
         "addresses",
         "children",
+        "grace",
         "is_active",
         "is_waited_in",
         "key",
+        "lag",
         "limit",
         "parent",
-        "quantum",
         "recent",
         "seen",
         "served",
+        "stride",
         "urgency",
     )
 
@@ -48,14 +53,18 @@ class Node:
         self.is_active = False
         self.served = 0
         """Bytes, of those that were active together the same for all, as far as they can use it."""
+        self.lag = 0
+        """Of who was made to step back: how far he was behind the slowest of the others."""
         self.limit = _NO_LIMIT
         """How far `served` may go."""
         self.recent = 0
         """Bytes since the last tick."""
         self.seen = 0
         """The tick in which it was served last."""
-        self.quantum = QUANTUM_BYTES
-        """How far those below may be apart: more where waiting was for nothing."""
+        self.stride = QUANTUM_BYTES
+        """How far those below may go on without the slowest: more where waiting was for nothing again and again."""
+        self.grace = 0
+        """How far those below may go in any case: waiting longer was for nothing."""
         self.is_waited_in = False
         """Somebody below has waited since he was last looked at."""
         if parent is not None:
@@ -109,9 +118,16 @@ def _activate(node: Node) -> None:
     """It begins where the slowest of the others is: it has no claim to the time before."""
     node.is_active = True
     if node.parent is not None:
-        others = [each.served for each in node.parent.children.values() if each.is_active and each is not node]
-        node.served = max([node.served, *([min(others)] if others else [])])
-        node.limit = node.served + node.parent.quantum if others else _NO_LIMIT
+        others = _others(node)
+        node.served = max(node.served, min(others) - node.lag if others else node.parent.grace)
+        node.lag = 0
+        node.limit = node.served + QUANTUM_BYTES if others else _NO_LIMIT
+
+
+def _others(node: Node) -> list[int]:
+    """How far those are who are served beside him."""
+    beside = node.parent.children.values() if node.parent is not None else ()
+    return [each.served for each in beside if each.is_active and each is not node]
 
 
 class Fairness:
@@ -147,10 +163,13 @@ class Fairness:
         return Share(self, here, urgency, release)
 
     def step_back(self, address: Hashable) -> None:
-        """Whoever is there is made to wait for another reason: nobody waits for them meanwhile."""
+        """Whoever is there is made to wait for another reason: nobody waits for them meanwhile. When they come back they
+        are half as far behind as they were; who has to step back again and again is soon not waited for at all."""
         for principal in self._root.children.values():
-            if address in principal.addresses:
+            if address in principal.addresses and principal.is_active:
                 principal.is_active = False
+                behind = min(_others(principal), default=principal.served) - principal.served
+                principal.lag = min(max(0, behind) // 2, CLAIM_BYTES)
 
     def _tick(self) -> None:
         now = self._loop.time()
@@ -203,23 +222,24 @@ def _set_limits(parent: Node, active: list[Node], *, is_idle: bool) -> None:
     first = [each for each in active if each.urgency == urgency]
     ahead = max(each.served for each in first)
     waits = any(each.served > each.limit for each in active)
-    if waits and is_idle:  # the slow ones are slow by themselves: what they did not use is gone
-        parent.quantum = min(2 * parent.quantum, MAX_QUANTUM_BYTES)
+    if waits and is_idle:  # the slow ones are slow by themselves
+        parent.stride = min(2 * parent.stride, MAX_STRIDE_BYTES)
         parent.is_waited_in = False
+        parent.grace = ahead + parent.stride
         for each in first:
-            each.served = ahead
+            each.served = max(each.served, ahead - CLAIM_BYTES)
     elif waits:
         parent.is_waited_in = True
     elif parent.is_waited_in:  # they have caught up
-        parent.quantum = max(parent.quantum // 2, QUANTUM_BYTES)
+        parent.stride = max(parent.stride // 2, QUANTUM_BYTES)
         parent.is_waited_in = False
-    limit = min(each.served for each in first) + parent.quantum
+    limit = max(min(each.served for each in first) + QUANTUM_BYTES, parent.grace)
     for each in active:
         if each.urgency == urgency:
             each.limit = limit
         else:
-            quantum_on = each.served + parent.quantum
-            each.limit = quantum_on if is_idle else min(each.limit, quantum_on)
+            stride_on = each.served + parent.stride
+            each.limit = stride_on if is_idle else min(each.limit, stride_on)
 
 
 def _is_within(share: Node) -> bool:

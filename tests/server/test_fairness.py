@@ -216,3 +216,40 @@ def test_nobody_waits_for_who_is_made_to_wait_elsewhere() -> None:
         world.fairness.step_back("address")
         world.run(0.001)
     assert fast.taken - began > 0.9 * 100 * CAPACITY
+
+
+def test_who_is_made_to_step_back_now_and_then_keeps_most_of_his_claim() -> None:
+    world = World()
+    one = Upload(world, "one", "o", window=4 * MIB)
+    one.share.parent.parent.addresses.add("address")  # type: ignore[union-attr]
+    crowd = [Upload(world, "crowd", f"c{number}") for number in range(63)]
+    for _ in range(20):
+        world.run(0.25)
+        world.fairness.step_back("address")
+    assert one.taken > 0.45 * (one.taken + sum(each.taken for each in crowd))
+
+
+def test_who_is_late_now_and_then_gets_what_he_missed() -> None:
+    world = World()
+    one = Upload(world, "one", "o", window=4 * MIB)
+    crowd = [Upload(world, "crowd", f"c{number}", window=MIB // 4) for number in range(63)]
+    for _ in range(20):
+        world.run(0.45)
+        one.pace = 0
+        world.run(0.05)
+        one.pace = 1 << 40
+    assert one.taken > 0.42 * (one.taken + sum(each.taken for each in crowd))
+
+
+def test_what_was_let_go_on_before_is_no_head_start_for_who_comes_later() -> None:
+    world = World()
+    before = [Upload(world, "slow", "s", pace=1000), Upload(world, "fast", "f")]
+    world.run(5.0)
+    for each in before:
+        each.share.leave()
+        world.uploads.remove(each)
+    crowd = [Upload(world, "crowd", f"c{number}") for number in range(63)]
+    world.run(0.02)
+    one = Upload(world, "one", "o", window=4 * MIB)
+    world.run(2.0)
+    assert one.taken > 0.45 * (one.taken + sum(each.taken for each in crowd))
