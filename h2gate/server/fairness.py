@@ -163,8 +163,8 @@ class Fairness:
         return Share(self, here, urgency, release)
 
     def step_back(self, address: Hashable) -> None:
-        """Whoever is there is made to wait for another reason: nobody waits for them meanwhile. When they come back they
-        are half as far behind as they were; who has to step back again and again is soon not waited for at all."""
+        """Whoever is there is made to wait for another reason: nobody waits for them meanwhile. They come back half as
+        far behind as they were: who has to step back again and again is soon not waited for at all."""
         for principal in self._root.children.values():
             if address in principal.addresses and principal.is_active:
                 principal.is_active = False
