@@ -59,7 +59,7 @@ def test_memory_is_watched_while_the_disk_takes_nothing_and_all_arrives_afterwar
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(special, "STALL_SECONDS", 0.5)
-    monkeypatch.setattr(special, "BEFORE_SECONDS", 0.05)
+    monkeypatch.setattr(special, "AT_WORK_SECONDS", 0.02)
     work = Workload("many", 2, 16 * MIB)
     case = Case("stall", "stall", "stall", work, by("h2gate/curl2"), "", 1, rounds=1, warm_up=False, measure="stall")
     found = go(tmp_path, case)
