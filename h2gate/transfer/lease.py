@@ -81,12 +81,16 @@ class Leases:
             del self._held[upload_id]
             lease.released.set()
 
-    async def is_free(self, upload_id: str) -> bool:
-        """Whether there is an unfinished file that nobody is holding."""
+    async def is_free(self, upload_id: str, until: float = 0.0) -> bool:
+        """Whether there is an unfinished file that nobody is holding, or not for longer than `until`, by the loop's
+        clock. Nobody is asked to let go."""
         try:
+            if (other := self._held.get(upload_id)) is not None:
+                async with asyncio.timeout_at(until):
+                    await other.released.wait()
             async with self.hold(upload_id, patient=False):
                 return True
-        except (Locked, NotFound):
+        except (Locked, NotFound, TimeoutError):
             return False
 
     async def _released(self, other: Lease, deadline: float) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -39,6 +39,8 @@ log = logging.getLogger("h2gate.transfer")
 
 MAX_PARTS = 10_000
 LISTED = 1000
+_LEAVING_SECONDS = 0.5
+"""So long a sender who has gone may still hold what he left: his last bytes are made durable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +73,8 @@ class Resumables:
         self._register = Register(ledger, lambda name: self._mailbox.tell(CHANGED, name), settings.upload_seconds)
         ask_others = lambda name: self._mailbox.tell(LET_GO, name)  # noqa: E731
         self._leases = Leases(storage, ask_others, settings.takeover_seconds)
+        self._beginning: dict[str, set[asyncio.Event]] = {}
+        """By path: uploads that cannot be found yet."""
         self._completion = Completion(storage, self._register, uploads, settings)
         self._holding = Holder(storage, ledger, self._register, self._leases, self._completion.fail).hold
         self._joining = Joining(ledger, self._register, self._completion, self._holding, uploads.quotas, settings)
@@ -111,6 +115,19 @@ class Resumables:
                 raise begun
         return begun
 
+    @contextmanager
+    def _being_begun(self, path: str) -> Iterator[asyncio.Event]:
+        """An upload to `path` until it can be found, which the event says, or never will be."""
+        begun = asyncio.Event()
+        self._beginning.setdefault(path, set()).add(begun)
+        try:
+            yield begun
+        finally:
+            begun.set()
+            self._beginning[path].discard(begun)
+            if not self._beginning[path]:
+                del self._beginning[path]
+
     @asynccontextmanager
     async def _all_or_nothing(self, record: Resumable) -> AsyncIterator[None]:
         """Of an upload that could not be begun, neither file nor record stays."""
@@ -135,14 +152,16 @@ class Resumables:
         """
         length = agreed_length(first, 0, plan.length)
         check_limits(self._settings, first, 0, length)
-        await self._check_place(plan, first.body.length)
         async with AsyncExitStack() as stack:
+            begun = stack.enter_context(self._being_begun(plan.path))
+            await self._check_place(plan, first.body.length)
             planned = _planned(plan, "receiving", length)
             async with self._all_or_nothing(planned):
                 await self._uploads.quotas.begin(planned, length, plan.grant.principal)
                 await self._storage.begin(plan.id)
                 lease = await stack.enter_async_context(self._leases.hold(plan.id))
                 record = await self._register.begin(planned)
+            begun.set()
             if announce is not None:
                 await announce(record)
             length_before = first.length if plan.length is None else plan.length
@@ -246,8 +265,15 @@ class Resumables:
         return await self._ledger.resumables(owner, limit=LISTED)
 
     async def left_at(self, owner: str, path: str) -> Sequence[Resumable]:
-        """An owner's uploads of the file at `path` that nobody is writing now, the last changed first."""
-        return [each for each in await self._ledger.resumables_at(owner, path) if await self._leases.is_free(each.id)]
+        """An owner's uploads of the file at `path` that nobody is writing now, the last changed first.
+
+        Whoever asks may have been cut off a moment ago: what he began then is waited for, and for a short time that it
+        is let go of."""
+        for begun in [*self._beginning.get(path, ())]:
+            await begun.wait()
+        until = asyncio.get_running_loop().time() + _LEAVING_SECONDS
+        found = await self._ledger.resumables_at(owner, path)
+        return [each for each in found if await self._leases.is_free(each.id, until)]
 
     async def cancel(self, upload_id: str) -> None:
         """End an upload and free its bytes. Of a complete one just the upload is forgotten: its file is a file.

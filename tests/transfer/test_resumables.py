@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from h2gate.errors import (
     Locked,
     NotFound,
     OffsetConflict,
+    PeerGone,
     TooLarge,
     TooSmall,
 )
@@ -247,3 +249,33 @@ def test_bodies_have_to_be_large_enough_but_for_the_last_and_not_too_large(tmp_p
         assert shown(tmp_path) == {"a": b"12345678901"}
 
     run(tmp_path, test, min_append=4, max_append=8)
+
+
+def test_who_was_cut_off_while_he_began_an_upload_finds_it(tmp_path: Path) -> None:
+    async def test(gateway: Gateway) -> None:
+        plan = Plan(path="t/a")
+        first = Append(body=Given(bytes(50_000), PeerGone()), complete=True)
+        beginning = asyncio.create_task(gateway.resumables.create_with(plan, first))
+        await asyncio.sleep(0)
+        assert [each.id for each in await gateway.resumables.left_at("", "t/a")] == [plan.id]
+        with pytest.raises(PeerGone):
+            await beginning
+        assert not gateway.resumables._beginning
+
+    run(tmp_path, test)
+
+
+def test_upload_that_somebody_goes_on_writing_is_waited_for_a_moment_only(tmp_path: Path) -> None:
+    async def test(gateway: Gateway) -> None:
+        more = asyncio.Event()
+        body = Given(bytes(50_000), more, b"x")
+        writing = asyncio.create_task(
+            gateway.resumables.create_with(Plan(path="t/a"), Append(body=body, complete=True))
+        )
+        await body.pulled.wait()
+        assert await gateway.resumables.left_at("", "t/a") == []
+        assert not writing.done()
+        more.set()
+        await writing
+
+    run(tmp_path, test)
