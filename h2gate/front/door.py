@@ -6,12 +6,13 @@ carries no credential. What is written is looked at once more by its very path (
 
 from __future__ import annotations
 
+import time
 from functools import partial
 
 from h2gate.auth.base import Evidence, Principal, Via
 from h2gate.auth.chain import Chain
 from h2gate.auth.rights import Action
-from h2gate.errors import Forbidden
+from h2gate.errors import Forbidden, Unauthenticated
 from h2gate.front import resources, tickets, tus_fields
 from h2gate.front.access import Access
 from h2gate.front.interop import VERSION_FIELD
@@ -21,6 +22,7 @@ from h2gate.gateway import Gateway
 _ON_FILES = {"GET": Action.READ, "HEAD": Action.STAT, "PATCH": Action.MODIFY, "DELETE": Action.MODIFY}
 _ON_UPLOADS = {"GET": Action.STAT, "HEAD": Action.CREATE, "PATCH": Action.CREATE, "DELETE": Action.CREATE}
 """HEAD is for who goes on with an upload, and may be what completes it."""
+_MOMENT_SECONDS = 1.0
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _PRIVATE = [("cache-control", "private, no-cache")]
 """Of what not everybody may see: a cookie, a certificate or a ticket in the URL keeps no cache from giving it to others
@@ -106,24 +108,36 @@ async def _recognised(request: Request, gateway: Gateway, method: str = "") -> b
         return False
     authorization = request.headers.get("authorization")
     principal = chain.recall(authorization) if authorization is not None else None
+    asked: Evidence | None = None
     if principal is None:
         evidence = request.evidence(method or request.method)
         principal = await chain.recognise(evidence)
         _check_origin(request, evidence, principal, gateway.settings.cors_origins)
         if principal.via is Via.TICKET:  # it may be in the URL
             request.also.append(("referrer-policy", "no-referrer"))
+        if principal.via is Via.FORWARD:
+            asked = evidence
     request.known_as(principal.name)
-    look_again = partial(_look_again, gateway, chain, principal)
+    look_again = partial(_look_again, gateway, chain, principal, asked, time.monotonic())
     request.access = Access(principal, chain.root_of(principal), look_again)
     return True
 
 
-async def _look_again(gateway: Gateway, before: Chain, principal: Principal) -> Principal:
-    """At the end of a request: by what is set up then."""
+async def _look_again(
+    gateway: Gateway, before: Chain, principal: Principal, asked: Evidence | None, asked_at: float
+) -> Principal:
+    """At the end of a request: by what is set up then. `asked`: what another server was asked by, who alone knows; it
+    is asked again where that is longer ago than a moment."""
     chain: Chain | None = gateway.chain
     if chain is None or (chain is before and chain.is_settled(principal)):
         return principal
-    return await chain.look_again(principal)
+    found = await chain.look_again(principal)
+    if asked is None or time.monotonic() - asked_at < _MOMENT_SECONDS:
+        return found
+    found = await chain.recognise(asked)
+    if found.name != principal.name:
+        raise Unauthenticated("the credential is somebody else's by now")
+    return found
 
 
 def _check_origin(request: Request, evidence: Evidence, principal: Principal, origins: tuple[str, ...]) -> None:

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from h2gate.auth import keys
+from h2gate.front import door
 from tests.auth.issuing import AUDIENCE, issuing
 from tests.auth.servers import Reply, serving
 from tests.conftest import Serve, Served
@@ -172,3 +173,33 @@ def test_get_by_a_version_of_the_draft_needs_what_head_needs(
     served.inside(served.gateway.reload_policy())
     assert http.get(url, headers=who).status_code == 200
     assert http.get(url, headers={"upload-draft-interop-version": "8", **who}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("then", "status"),
+    [
+        (Reply(403), 403),
+        (Reply(401), 401),
+        (Reply(500), 503),
+        (Reply(headers=(("Remote-User", "bob"),)), 401),
+        (None, 201),
+    ],
+    ids=["forbidden", "unauthenticated", "down", "somebody-else", "still"],
+)
+def test_who_another_server_vouches_for_is_asked_about_again_when_all_has_come(
+    serve: Serve, policies: Policies, monkeypatch: pytest.MonkeyPatch, then: Reply | None, status: int
+) -> None:
+    monkeypatch.setattr(door, "_MOMENT_SECONDS", 0.0)
+    alice = Reply(headers=(("Remote-User", "alice"),))
+    answers = iter([alice, then or alice])
+    with serving(lambda asked: next(answers)) as peer:
+        policies.file.write_text("")
+        policies.lines("[forward]", f'url = "{peer.url}/"', 'rights = "storage.modify:/"', "cache_seconds = 0")
+        served = serve(auth=policies.file)
+        with RawClient(served.url, served.ca) as client:
+            fields = (("content-length", "200000"), ("authorization", "Bearer x"))
+            stream = client.open("PUT", "/files/a", *fields)
+            client.push(stream, bytes(200_000))
+            assert client.answer(stream).status == status
+        assert len(peer.asked) == 2
+        assert served.path("a").exists() is (status == 201)
