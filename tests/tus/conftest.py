@@ -48,10 +48,13 @@ class Result:
 
     @property
     def resumed_at(self) -> int:
-        """The offset the client was told when it came back; the sum of all parts of an upload in parts."""
+        """The offset the client was told when it came back; the sum of all parts of an upload in parts.
+
+        Where bytes of before the cut came behind what it was told (409), it was told again.
+        """
         told = [answer.offset for answer in self.of("HEAD") if answer.offset is not None]
         assert told
-        return sum(told)
+        return sum(told) - sum(answer.at or 0 for answer in self.of("PATCH") if answer.status == 409)
 
 
 @dataclass(frozen=True, slots=True)
