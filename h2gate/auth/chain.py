@@ -153,7 +153,14 @@ class Chain:
 
     async def look_again(self, principal: Principal) -> Principal:
         """Whether the credential still holds, for what was begun with it; with the rights that it has now. Raises
-        `Unauthenticated`, `Forbidden`."""
+        `Unauthenticated` with its challenges, `Forbidden`."""
+        try:
+            return await self._found_again(principal)
+        except Unauthenticated as error:
+            self._challenge(error, None)
+            raise
+
+    async def _found_again(self, principal: Principal) -> Principal:
         if self._is_over(principal):
             raise ExpiredCredential("the credential expired long before the end of the request")
         if principal.via not in self._ways:  # the last of its kind was withdrawn
@@ -164,18 +171,18 @@ class Chain:
                 found = self._place(now)
         return found
 
-    def _challenge(self, error: GateError, evidence: Evidence) -> None:
+    def _challenge(self, error: GateError, evidence: Evidence | None) -> None:
         """RFC 6750 section 3: no error where no credential came."""
         if any(name == b"www-authenticate" for name, _ in error.headers):  # somebody else's, passed on
             return
         code = error.members.pop("error", "invalid_token")
         error.headers += [(b"www-authenticate", each.encode()) for each in self._values(str(code), error, evidence)]
 
-    def _values(self, code: str, error: GateError, evidence: Evidence) -> list[str]:
+    def _values(self, code: str, error: GateError, evidence: Evidence | None) -> list[str]:
         fields = ['realm="h2gate"']
         if code:
             fields += [f'error="{code}"', f'error_description="{_quotable(error.detail)}"']
-        if self.issuers and evidence.authority:
+        if self.issuers and evidence is not None and evidence.authority:
             scheme = "https" if evidence.secure else "http"
             where = f"{scheme}://{evidence.authority}/.well-known/oauth-protected-resource"
             fields.append(f'resource_metadata="{_quotable(where)}"')

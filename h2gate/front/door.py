@@ -7,12 +7,11 @@ carries no credential. What is written is looked at once more by its very path (
 from __future__ import annotations
 
 import time
-from functools import partial
 
 from h2gate.auth.base import Evidence, Principal, Via
 from h2gate.auth.chain import Chain
 from h2gate.auth.rights import Action
-from h2gate.errors import Forbidden, Unauthenticated
+from h2gate.errors import Forbidden
 from h2gate.front import resources, tickets, tus_fields
 from h2gate.front.access import Access
 from h2gate.front.interop import VERSION_FIELD
@@ -118,26 +117,41 @@ async def _recognised(request: Request, gateway: Gateway, method: str = "") -> b
         if principal.via is Via.FORWARD:
             asked = evidence
     request.known_as(principal.name)
-    look_again = partial(_look_again, gateway, chain, principal, asked, time.monotonic())
-    request.access = Access(principal, chain.root_of(principal), look_again)
+    request.access = Access(principal, chain.root_of(principal), _Again(gateway, chain, principal, asked))
     return True
 
 
-async def _look_again(
-    gateway: Gateway, before: Chain, principal: Principal, asked: Evidence | None, asked_at: float
-) -> Principal:
-    """At the end of a request: by what is set up then. `asked`: what another server was asked by, who alone knows; it
-    is asked again where that is longer ago than a moment."""
-    chain: Chain | None = gateway.chain
-    if chain is None or (chain is before and chain.is_settled(principal)):
-        return principal
-    found = await chain.look_again(principal)
-    if asked is None or time.monotonic() - asked_at < _MOMENT_SECONDS:
+class _Again:
+    """Tells who it is at the end of a request, or of one of its files: by what is set up then.
+
+    `asked` is what another server was asked by, which alone knows: it is asked once more, at most once a moment.
+    """
+
+    __slots__ = ("_asked", "_asked_at", "_before", "_gateway", "_principal")
+
+    def __init__(self, gateway: Gateway, before: Chain, principal: Principal, asked: Evidence | None) -> None:
+        self._gateway = gateway
+        self._before = before
+        self._principal = principal
+        self._asked = asked
+        self._asked_at = time.monotonic() if asked is not None else 0.0
+
+    async def __call__(self) -> Principal:
+        """Raises what `Chain.recognise` does."""
+        chain: Chain | None = self._gateway.chain
+        if chain is None or (chain is self._before and chain.is_settled(self._principal)):
+            return self._principal
+        found = await chain.look_again(self._principal)
+        if self._asked is None or time.monotonic() - self._asked_at < _MOMENT_SECONDS:
+            return found
+        return await self._vouched(chain, self._asked)
+
+    async def _vouched(self, chain: Chain, asked: Evidence) -> Principal:
+        found = await chain.recognise(asked)
+        if found.name != self._principal.name:
+            raise Forbidden("the credential is somebody else's by now")
+        self._principal, self._asked_at = found, time.monotonic()
         return found
-    found = await chain.recognise(asked)
-    if found.name != principal.name:
-        raise Unauthenticated("the credential is somebody else's by now")
-    return found
 
 
 def _check_origin(request: Request, evidence: Evidence, principal: Principal, origins: tuple[str, ...]) -> None:

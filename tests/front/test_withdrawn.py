@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
 
 from h2gate.auth import keys
 from h2gate.front import door
-from tests.auth.issuing import AUDIENCE, issuing
+from tests.auth.issuing import AUDIENCE, evidence, issuing
 from tests.auth.servers import Reply, serving
 from tests.conftest import Serve, Served
 from tests.front.conftest import files_under
@@ -58,7 +59,9 @@ def statuses(served: Served, who: Fields, policies: Policies, changed: str) -> l
         served.inside(served.gateway.reload_policy())
         for each in streams:
             client.push(each, bytes(100_000))
-        return [client.answer(each).status for each in streams]
+        answers = [client.answer(each) for each in streams]
+        assert all("www-authenticate" in each.headers for each in answers if each.status == 401)
+        return [each.status for each in answers]
 
 
 def nothing_was_done(served: Served) -> bool:
@@ -181,7 +184,7 @@ def test_get_by_a_version_of_the_draft_needs_what_head_needs(
         (Reply(403), 403),
         (Reply(401), 401),
         (Reply(500), 503),
-        (Reply(headers=(("Remote-User", "bob"),)), 401),
+        (Reply(headers=(("Remote-User", "bob"),)), 403),
         (None, 201),
     ],
     ids=["forbidden", "unauthenticated", "down", "somebody-else", "still"],
@@ -203,3 +206,22 @@ def test_who_another_server_vouches_for_is_asked_about_again_when_all_has_come(
             assert client.answer(stream).status == status
         assert len(peer.asked) == 2
         assert served.path("a").exists() is (status == 201)
+
+
+def test_another_server_is_asked_about_the_files_of_one_request_once_a_moment(
+    serve: Serve, policies: Policies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(door, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    with serving(lambda asked: Reply(headers=(("Remote-User", "alice"),))) as peer:
+        policies.file.write_text("")
+        policies.lines("[forward]", f'url = "{peer.url}/"', 'rights = "storage.modify:/"', "cache_seconds = 0")
+        served = serve(auth=policies.file)
+        chain = served.gateway.chain
+        assert chain is not None
+        asked = evidence("x")
+        principal = served.inside(chain.recognise(asked))
+        again = door._Again(served.gateway, chain, principal, asked)
+        for clock.now in (0.5, 1.1, 1.2, 1.9, 2.2, 2.3):
+            assert served.inside(again()).name == principal.name
+        assert len(peer.asked) == 1 + 2
