@@ -132,8 +132,7 @@ def test_token_that_expires_midway_ends_the_upload_well_within_the_time_that_the
     start: Start, provider: Provider, http: httpx.Client, expired_seconds: float, status: int
 ) -> None:
     served = start(expired_seconds=expired_seconds)
-    provider.tell("ttl 1")
-    token = provider.token()
+    provider.tell("ttl 4")
 
     def body() -> Iterator[bytes]:
         yield b"first "
@@ -141,6 +140,7 @@ def test_token_that_expires_midway_ends_the_upload_well_within_the_time_that_the
         yield b"last"
 
     with httpx.Client(timeout=SECONDS) as other:
+        token = provider.token()
         long = other.put(f"{served.plain_url}/files/inbox/long", content=body(), headers=bearer(token))
     assert long.status_code == status
     assert served.path("inbox/long").exists() is (status == 201)
