@@ -27,6 +27,13 @@ from h2gate.errors import GateError
 _NICE = 5
 """Who computes over bodies gives way to the event loop, on which everybody waits."""
 
+
+def give_way() -> None:
+    """Of the thread that calls it."""
+    if sys.platform == "linux":  # elsewhere it would be the whole process
+        os.nice(_NICE)
+
+
 Given = ParamSpec("Given")
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -205,8 +212,7 @@ class Threads:
         _resolve([future], results)
 
     def _run(self) -> None:
-        if sys.platform == "linux":  # elsewhere it would be the whole process
-            os.nice(_NICE)
+        give_way()
         while (run := self._queue.get()) is not None:
             run()
             del run  # and what it holds, before the next wait

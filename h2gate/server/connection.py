@@ -33,7 +33,9 @@ log = logging.getLogger("h2gate.server")
 
 TICK_SECONDS = 0.02
 SLICE_BYTES = 32 << 10
-"""A flood is noticed after so much of it."""
+"""A flood is noticed after so much of it; behind bytes that were nearly all body, after what is read at once."""
+_BULK_PART = 16
+"""One byte in so many of a bulk transfer may be something else."""
 WRITE_BYTES = 64 << 10
 """Of answers, what is made into frames at a time, and what may wait for the peer to read."""
 _LEAVE_PING = b"h2gate\0\0"
@@ -61,6 +63,8 @@ class Connection(asyncio.BufferedProtocol):
         self._tasks: set[asyncio.Task[None]] = set()
         self._transport: asyncio.Transport
         self._receiving = False
+        self._slice_bytes = SLICE_BYTES
+        """How much goes to the engine at once: each piece costs as much as a frame or two, and cuts one."""
         self._flush_planned = False
         self.is_flushed = False
         self._refused: list[int] = []
@@ -120,20 +124,24 @@ class Connection(asyncio.BufferedProtocol):
     def received(self, data: memoryview) -> None:
         """Take what was read; everything it causes leaves in one write."""
         self._receiving = True
-        for at in range(0, len(data), SLICE_BYTES):
-            self._take(data[at : at + SLICE_BYTES])
-            if self.engine.exceeded is not None:
-                break
+        at, size = 0, len(data)
+        while at < size and self.engine.exceeded is None:
+            piece = data[at : at + self._slice_bytes]
+            at += len(piece)
+            is_bulk = self._take(piece) >= len(piece) - len(piece) // _BULK_PART
+            self._slice_bytes = len(self._buffer) if is_bulk else SLICE_BYTES
         self._receiving = False
         self._end_if_exceeded()
         self._flush()
 
-    def _take(self, data: memoryview) -> None:
-        streams = self.streams
+    def _take(self, data: memoryview) -> int:
+        """How many bytes of it were body."""
+        streams, n_body = self.streams, 0
         events = self.engine.receive(data)
         self._vigil.told(something=bool(events))
         for event in events:
             if type(event) is Data:
+                n_body += len(event.data)
                 stream = streams.get(event.stream_id)
                 if stream is None:  # answered and forgotten, or of a kind that takes no body
                     self.engine.credit(event.stream_id, len(event.data))
@@ -144,6 +152,7 @@ class Connection(asyncio.BufferedProtocol):
                     stream.ended()
             else:
                 self._handle(event)
+        return n_body
 
     def _end_if_exceeded(self) -> None:
         """Once: the transport is closing then. Before it is flushed, since that closes it as well."""

@@ -18,11 +18,12 @@ from h2gate.errors import BadPath, Conflict, NotFound
 from h2gate.lane import Lane, Threads
 from h2gate.storage import partial
 from h2gate.storage.base import Entry
+from h2gate.storage.blocks import Blocks
 from h2gate.storage.extension import DiskExtension, cut, open_locked
 from h2gate.storage.remains import Remains
 from h2gate.storage.small import STAGES, Commit, Committer, SmallFile, SmallWriter, close, place
 from h2gate.storage.tree import Tree, identity_of, looking_for, translating
-from h2gate.storage.writer import Blocks, Writer, check_room
+from h2gate.storage.writer import Writer, check_room
 from h2gate.toll import Toll
 from h2gate.upload import Body, Identity, Tap
 
@@ -259,6 +260,7 @@ class DiskStorage:
         await self._small.close()
         await self._commits.close()
         await self._threads.close()
+        self._blocks.close()
         for folder in (self._files, self._staging, self._partial):
             os.close(folder)
 

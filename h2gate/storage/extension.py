@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 
 from h2gate.errors import Locked
 from h2gate.lane import Threads
+from h2gate.storage.blocks import Blocks
 from h2gate.storage.tree import Tree, identity_of, translating
-from h2gate.storage.writer import Blocks, Writer, check_room
+from h2gate.storage.writer import Writer, check_room
 from h2gate.upload import Body, Identity, Tap
 
 

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 
 from h2gate.errors import Locked, NotFound, StorageFailed
 from h2gate.lane import Threads
+from h2gate.storage.blocks import BLOCK, Blocks
 from h2gate.storage.tree import identity_of, translating
-from h2gate.storage.writer import BLOCK, Blocks, Writer, check_room, set_direct, set_time
+from h2gate.storage.writer import Writer, check_room, set_direct, set_time
 from h2gate.upload import Identity, Tap
 
 _FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from h2gate.storage.writer import ALIGNMENT, BLOCK, Blocks, Writer
+from h2gate.storage.blocks import ALIGNMENT, BLOCK, Blocks
+from h2gate.storage.writer import Writer
 
 LIMITS = settings(max_examples=60, deadline=None, database=None)
 CHUNKS = st.lists(

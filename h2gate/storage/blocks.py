@@ -1,0 +1,106 @@
+"""Aligned blocks of memory, and threads that hash one while it is being written."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from queue import Empty, SimpleQueue
+
+from h2gate.lane import give_way
+from h2gate.upload import Tap
+
+ALIGNMENT = 4096
+BLOCK = 1 << 20
+_WORTH_BYTES = 128 << 10
+"""Waking another thread takes as long as hashing a tenth of that."""
+_PROCESSORS = max(1, (os.cpu_count() or 1) - 1)
+"""For hashing."""
+
+
+class Hashed:
+    """What `taps` are to see; `wait` for it."""
+
+    def __init__(self, taps: Sequence[Tap], view: memoryview) -> None:
+        self._taps = taps
+        self._view: memoryview | None = view
+        self._error: BaseException | None = None
+        self._running = threading.Lock()
+        self._running.acquire()
+
+    def run(self, computing: threading.Semaphore) -> None:
+        """In whatever thread. Nothing is kept here of the block."""
+        view, self._view = self._view, None
+        assert view is not None
+        try:
+            with computing, view:
+                for tap in self._taps:
+                    tap.update(view)
+        except BaseException as error:  # noqa: BLE001 - whoever waits gets it
+            self._error = error
+        self._running.release()
+
+    def wait(self) -> None:
+        """Until they have seen it. Raises what one of them raised."""
+        self._running.acquire()
+        if self._error is not None:
+            raise self._error
+
+
+class Blocks:
+    """Of one storage: a pair for each job that runs, kept for the next."""
+
+    def __init__(self) -> None:
+        self._free: SimpleQueue[tuple[mmap.mmap, mmap.mmap]] = SimpleQueue()
+        self._computing = threading.Semaphore(_PROCESSORS)
+        """Held while hashing: as many threads as wait for the disk would leave the event loop no processor."""
+        self._jobs: SimpleQueue[Hashed | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._starting = threading.Lock()
+
+    @contextmanager
+    def pair(self) -> Iterator[tuple[memoryview, memoryview]]:
+        """Two blocks. Raises `OSError` where there is no memory for them."""
+        try:
+            pair = self._free.get_nowait()
+        except Empty:
+            pair = (mmap.mmap(-1, BLOCK), mmap.mmap(-1, BLOCK))
+        try:
+            with memoryview(pair[0]) as first, memoryview(pair[1]) as second:
+                yield first, second
+        finally:
+            self._free.put(pair)
+
+    def hash(self, taps: Sequence[Tap], view: memoryview) -> Hashed:
+        """Let `taps` see `view`, which must not change until that was waited for."""
+        job = Hashed(taps, view)
+        if len(view) >= _WORTH_BYTES and self._has_threads():
+            self._jobs.put(job)
+        else:
+            job.run(self._computing)
+        return job
+
+    def _has_threads(self) -> bool:
+        """Where the system gives none, whoever writes hashes as well."""
+        with self._starting:
+            if len(self._threads) < _PROCESSORS:
+                thread = threading.Thread(target=self._run, name=f"h2gate-hash_{len(self._threads)}", daemon=True)
+                with suppress(RuntimeError):  # can't start new thread
+                    thread.start()
+                    self._threads.append(thread)
+            return bool(self._threads)
+
+    def _run(self) -> None:
+        give_way()
+        while (job := self._jobs.get()) is not None:
+            job.run(self._computing)
+            del job  # and the block, before the next wait
+
+    def close(self) -> None:
+        """End the threads; what was given is done."""
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads:
+            thread.join()
