@@ -31,15 +31,16 @@ class Hashed:
         self._running.acquire()
 
     def run(self, computing: threading.Semaphore) -> None:
-        """In whatever thread. Nothing is kept here of the block."""
+        """In whatever thread, which holds `computing` and does not any more then. Nothing is kept here of the block."""
         view, self._view = self._view, None
         assert view is not None
         try:
-            with computing, view:
+            with view:
                 for tap in self._taps:
                     tap.update(view)
         except BaseException as error:  # noqa: BLE001 - whoever waits gets it
             self._error = error
+        computing.release()  # first: whoever waits may have more
         self._running.release()
 
     def wait(self) -> None:
@@ -74,16 +75,23 @@ class Blocks:
             self._free.put(pair)
 
     def hash(self, taps: Sequence[Tap], view: memoryview) -> Hashed:
-        """Let `taps` see `view`, which must not change until that was waited for."""
+        """Let `taps` see `view`, which must not change until that was waited for.
+
+        Where many hash at once nothing is gained by another thread, and whoever has much would wait for each of them
+        with each of his blocks: then whoever writes hashes as well.
+        """
         job = Hashed(taps, view)
-        if len(view) >= _WORTH_BYTES and self._has_threads():
+        is_alone = self._computing.acquire(blocking=False)
+        if is_alone and len(view) >= _WORTH_BYTES and self._has_threads():
             self._jobs.put(job)
         else:
+            if not is_alone:
+                self._computing.acquire()
             job.run(self._computing)
         return job
 
     def _has_threads(self) -> bool:
-        """Where the system gives none, whoever writes hashes as well."""
+        """False where the system gives none."""
         with self._starting:
             if len(self._threads) < _PROCESSORS:
                 thread = threading.Thread(target=self._run, name=f"h2gate-hash_{len(self._threads)}", daemon=True)
