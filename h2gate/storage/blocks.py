@@ -75,7 +75,7 @@ class Blocks:
             self._free.put(pair)
 
     def hash(self, taps: Sequence[Tap], view: memoryview) -> Hashed:
-        """Let `taps` see `view`, which must not change until that was waited for.
+        """Let `taps` see `view`, which is released then; what it shows must not change until that was waited for.
 
         Where many hash at once nothing is gained by another thread, and whoever has much would wait for each of them
         with each of his blocks: then whoever writes hashes as well.
