@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from h2gate.server.certificates import shown_by
@@ -249,8 +249,11 @@ class Connection(asyncio.BufferedProtocol):
             return False
         return True
 
-    def join(self, urgency: int, release: Callable[[], None], principal: str = "") -> Share:
-        return self._worker.fairness.join(principal or self._address, self, urgency, release, self._address)
+    def join(self, stream: Stream, urgency: int, principal: str = "") -> Share:
+        address = self._address
+        return self._worker.fairness.join(
+            principal or address, self, urgency, stream.release, address, stream.is_worked_on
+        )
 
     def limited(self, limit: str, what: str) -> None:
         self._worker.metrics.limit_hit(limit, self._address, what)

@@ -130,6 +130,10 @@ class Exchange(ABC):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
+    def is_worked_on(self) -> bool:
+        """Bytes of the body are here, and the application has not come back for more."""
+        return self._waiter is None and bool(self._pulled_bytes or self._inbox_bytes)
+
     def check_progress(self, elapsed: float) -> None:
         """Called now and then, so many seconds after the last time: every wait for the peer has a bound."""
         waiter = self._waiter

@@ -1,7 +1,8 @@
 """When disk or CPU are the limit, who is given credit next: deficit round robin over principals, connections, streams.
 
 Whoever has been served a quantum more than the slowest beside him waits for his credit, until that one has caught up or
-shows that he cannot: then the server falls idle, and waiting helps nobody. More urgent uploads (RFC 9218) go first.
+shows that he cannot: then the server falls idle, and waiting helps nobody. It is not idle while what the slowest has
+sent is worked on, unless that takes long: his sink is what is slow then. More urgent uploads (RFC 9218) go first.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ had to wait for a processor is no slow sender."""
 _NO_LIMIT = 1 << 62
 _ACTIVE_TICKS = 60
 """Who has brought nothing for so long is waited for no more."""
+_WORK_TICKS = 60
+"""What the server does takes no longer, as long as nothing has stalled. Where it did, less is waited for the next."""
 _USUAL_SECONDS = 0.5
 _IDLE = 0.25
 """Below this part of its usual pace the server is not what holds back."""
@@ -35,6 +38,7 @@ class Node:
         "key",
         "lag",
         "limit",
+        "n_idle",
         "parent",
         "recent",
         "seen",
@@ -67,23 +71,40 @@ class Node:
         """How far those below may go in any case: waiting longer was for nothing."""
         self.is_waited_in = False
         """Somebody below has waited since he was last looked at."""
+        self.n_idle = 0
+        """Ticks, for which those below have waited while the server was idle."""
         if parent is not None:
             parent.children[key] = self
 
     def active(self) -> list[Node]:
         return [each for each in self.children.values() if each.is_active]
 
+    def is_worked_on(self) -> bool:
+        """The server has to do something before more can come."""
+        return any(each.is_worked_on() for each in self.active())
+
 
 class Share(Node):
     """One upload's. `release` is called when it may have the credit that it waits for."""
 
-    __slots__ = ("_fairness", "is_held", "release")
+    __slots__ = ("_fairness", "_worked_on", "is_held", "release")
 
-    def __init__(self, fairness: Fairness, parent: Node, urgency: int, release: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        fairness: Fairness,
+        parent: Node,
+        urgency: int,
+        release: Callable[[], None],
+        worked_on: Callable[[], bool],
+    ) -> None:
         super().__init__(self, parent, urgency)
         self._fairness = fairness
+        self._worked_on = worked_on
         self.is_held = False
         self.release = release
+
+    def is_worked_on(self) -> bool:
+        return not self.is_held and self._worked_on()
 
     def consumed(self, n_bytes: int) -> bool:
         """So many bytes were taken. False if their credit has to wait for `release`."""
@@ -152,15 +173,17 @@ class Fairness:
         urgency: int,
         release: Callable[[], None],
         address: Hashable = None,
+        worked_on: Callable[[], bool] = lambda: False,
     ) -> Share:
-        """A place for one upload, of a `principal` at some `address`; `urgency` from 0, most urgent, to 7."""
+        """A place for one upload, of a `principal` at some `address`; `urgency` from 0, most urgent, to 7. `worked_on`
+        says whether its sender can do nothing before something is done here."""
         above = self._root.children.get(principal) or Node(principal, self._root)
         above.addresses.add(address)
         here = above.children.get(connection) or Node(connection, above)
         if self._timer is None:
             self._ticked_at = self._loop.time()
             self._timer = self._loop.call_later(TICK_SECONDS, self._tick)
-        return Share(self, here, urgency, release)
+        return Share(self, here, urgency, release, worked_on)
 
     def step_back(self, address: Hashable) -> None:
         """Whoever is there is made to wait for another reason: nobody waits for them meanwhile. They come back half as
@@ -222,6 +245,9 @@ def _set_limits(parent: Node, active: list[Node], *, is_idle: bool) -> None:
     first = [each for each in active if each.urgency == urgency]
     ahead = max(each.served for each in first)
     waits = any(each.served > each.limit for each in active)
+    parent.n_idle = parent.n_idle + 1 if waits and is_idle else 0
+    patience = _WORK_TICKS * QUANTUM_BYTES // parent.stride
+    is_idle = is_idle and not (parent.n_idle <= patience and _are_worked_on(first))
     if waits and is_idle:  # the slow ones are slow by themselves
         parent.stride = min(2 * parent.stride, MAX_STRIDE_BYTES)
         parent.is_waited_in = False
@@ -240,6 +266,11 @@ def _set_limits(parent: Node, active: list[Node], *, is_idle: bool) -> None:
         else:
             stride_on = each.served + parent.stride
             each.limit = stride_on if is_idle else min(each.limit, stride_on)
+
+
+def _are_worked_on(nodes: list[Node]) -> bool:
+    """Those of them that nobody holds back."""
+    return any(each.served <= each.limit and each.is_worked_on() for each in nodes)
 
 
 def _is_within(share: Node) -> bool:

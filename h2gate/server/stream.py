@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from h2gate.config import Settings
@@ -58,7 +58,7 @@ class Host(Protocol):
     def date_field(self) -> Header:
         """`date`, for the answer."""
 
-    def join(self, urgency: int, release: Callable[[], None], principal: str = "") -> Share:
+    def join(self, stream: Stream, urgency: int, principal: str = "") -> Share:
         """A place among those who are served, for a body that is not small; without a `principal`, of the address."""
 
     def limited(self, limit: str, what: str) -> None:
@@ -107,7 +107,7 @@ class Stream(Exchange):
     def known_as(self, principal: str) -> None:
         if self._share is not None and principal:
             self._share.leave()
-            self._share = self._host.join(self._share.urgency, self._credit, principal)
+            self._share = self._host.join(self, self._share.urgency, principal)
 
     def admit(self) -> bool:
         """Charge what it costs; False when there is no room for it."""
@@ -121,7 +121,7 @@ class Stream(Exchange):
             self._host.engine.set_window(self.id, self._window.size)
         if self._window.charged and not self._fits:
             urgency = urgency_of(value for name, value in self._fields if name == b"priority")
-            self._share = self._host.join(urgency, self._credit)
+            self._share = self._host.join(self, urgency)
         return True
 
     @property
@@ -195,12 +195,12 @@ class Stream(Exchange):
     def _consumed(self, n_bytes: int) -> None:
         self._uncredited += n_bytes
         if self._share is None or self._share.consumed(n_bytes):
-            self._credit()
+            self.release()
 
     def _is_held_back(self) -> bool:
         return self._uncredited > 0
 
-    def _credit(self) -> None:
+    def release(self) -> None:
         """Let the sender send as much as was consumed."""
         host = self._host
         n_bytes, self._uncredited = self._uncredited, 0

@@ -43,7 +43,13 @@ class Upload:
     def __init__(
         self, world: World, principal: str, connection: str, *, urgency: int = 3, window: int = MIB, pace: int = 1 << 40
     ) -> None:
-        self.share = world.fairness.join(principal, connection, urgency, self.credited)
+        self.share = world.fairness.join(
+            principal, connection, urgency, self.credited, worked_on=lambda: self.worked_on > 0
+        )
+        self.work: Callable[[int], int] = lambda number: 0
+        """For how many steps the server has to do with what it has taken, by how often it has taken some."""
+        self.worked_on = 0
+        self._batch = self._n_batches = 0
         self.granted = window
         self.arrived = 0
         self.taken = 0
@@ -60,6 +66,19 @@ class Upload:
     def take(self, n_bytes: int) -> None:
         self.arrived -= n_bytes
         self.taken += n_bytes
+        self._batch += n_bytes
+        self._n_batches += 1
+        self.worked_on = self.work(self._n_batches)
+        self.step()
+
+    def step(self) -> None:
+        if self.worked_on:
+            self.worked_on -= 1
+        if not self.worked_on and self._batch:
+            n_bytes, self._batch = self._batch, 0
+            self._consume(n_bytes)
+
+    def _consume(self, n_bytes: int) -> None:
         self._uncredited += n_bytes
         if self.share.consumed(n_bytes):
             self.credited()
@@ -81,7 +100,9 @@ class World:
         for _ in range(int(seconds * 1000)):
             for each in self.uploads:
                 each.send()
-            there = [each for each in self.uploads if each.arrived and not each.is_stalled]
+            for each in self.uploads:
+                each.step()
+            there = [each for each in self.uploads if each.arrived and not each.is_stalled and not each.worked_on]
             all_of_it = sum(each.arrived for each in there)
             for each in there:  # what came first is taken first
                 each.take(min(each.arrived, each.arrived * CAPACITY // all_of_it + 1))
@@ -253,3 +274,24 @@ def test_what_was_let_go_on_before_is_no_head_start_for_who_comes_later() -> Non
     one = Upload(world, "one", "o", window=4 * MIB)
     world.run(2.0)
     assert one.taken > 0.45 * (one.taken + sum(each.taken for each in crowd))
+
+
+def test_who_is_worked_on_for_long_now_and_then_is_waited_for() -> None:
+    world = World()
+    for number in range(63):
+        Upload(world, "many", f"connection {number}")
+    one = Upload(world, "one", "connection", window=8 * MIB)
+    one.work = lambda number: 60 if number % 8 == 0 else 4
+    world.run(10)
+    assert part_of(one, world) > 0.45
+
+
+def test_whose_sink_is_slow_keeps_his_share_from_nobody() -> None:
+    world = World()
+    for number in range(63):
+        Upload(world, "many", f"connection {number}")
+    one = Upload(world, "one", "connection", window=MIB // 4)
+    one.work = lambda number: 50
+    world.run(2)
+    assert world.run(5) > 0.9
+    assert part_of(one, world) < 0.1
