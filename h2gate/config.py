@@ -94,7 +94,7 @@ class Settings:
     stream_window: int = _setting(
         64 * KIB, "window a new stream is granted in any case; it has 1M at once where there is room", "bytes"
     )
-    max_stream_window: int = _setting(32 * MIB, "window a stream may grow to while its path needs it", "bytes")
+    max_stream_window: int = _setting(64 * MIB, "window a stream may grow to while its path needs it", "bytes")
 
     max_streams: int = _setting(128, "streams at once on one connection; further ones are refused")
     max_connections: int = _setting(

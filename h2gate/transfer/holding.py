@@ -56,7 +56,7 @@ class Holder:
         if partial.size < record.offset:
             raise await self._lost(record)
         if record.offset != partial.size or record.verified is not None:
-            record = await self._register.change(record, offset=partial.size, verified=None)
+            record = await self._register.mend(record, offset=partial.size, verified=None)
         return record
 
     async def _distrust(self, upload_id: str) -> None:
@@ -65,7 +65,7 @@ class Holder:
         with suppress(GateError):
             record = await self._register.open(upload_id)
             if record.state == "receiving" and record.verified is None:
-                await self._register.change(record, verified=record.offset)
+                await self._register.mend(record, verified=record.offset)
 
     async def _settle_without_file(self, upload_id: str) -> None:
         """The unfinished file is not there: it is shown by now, or lost. Raises `CompletedUpload`, `Gone`."""

@@ -52,6 +52,10 @@ class Register:
                 listener(changed)
         return changed
 
+    async def mend(self, resumable: Resumable, **changes: Any) -> Resumable:
+        """Keep what was found out about its bytes. That is no sign of life: it expires when it would have."""
+        return await self._ledger.keep(replace(resumable, **changes))
+
     async def prolong(self, resumable: Resumable, expires_at: float) -> None:
         """Keep it until then, unless it is changed. It must be held, or be complete."""
         await self._ledger.keep(replace(resumable, expires_at=expires_at))

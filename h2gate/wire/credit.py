@@ -10,6 +10,9 @@ from __future__ import annotations
 from typing import Protocol
 
 TURNAROUND_SECONDS = 0.002
+_NEAR, _FAR = 4, 16
+"""A window is so many turnarounds' worth of bytes at least. A sender over a distance takes up to three times as much
+with each round trip at first, and what he may send next is told half a window at a time, half a round trip late."""
 OPEN_BYTES = 1 << 20
 """What a stream gets at once, if there is room: less would be used up before the first turnaround is over."""
 
@@ -72,7 +75,9 @@ class Window:
         if self.size > 2 * share and self.size > self._first:
             self.size = max(self._first, share)
             return True
-        if pace * 4 <= self.size or not self._grow(min(self.size, self._max - self.size)):
+        if pace * (_FAR if round_trip > TURNAROUND_SECONDS else _NEAR) <= self.size or not self._grow(
+            min(self.size, self._max - self.size)
+        ):
             return False
         self._since, self._bytes = now, 0
         return True

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -138,6 +140,33 @@ def test_expiry_goes_on_in_portions_until_nothing_is_left(tmp_path: Path) -> Non
         assert kept(tmp_path) == {}
 
     run(tmp_path, test)
+
+
+def test_disk_that_fails_at_the_end_of_an_upload_makes_it_live_no_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uploads = []
+
+    async def begin(gateway: Gateway) -> None:
+        uploads.append(await gateway.resumables.create(Plan(path="a")))
+        await append(gateway, uploads[0], b"123")
+
+    def fails(fd: int) -> None:
+        raise OSError(errno.EIO, "no")
+
+    async def end(gateway: Gateway) -> None:
+        (upload,) = uploads
+        outdate(tmp_path, upload.id)
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fsync", fails)
+            patched.setattr(os, "fdatasync", fails)
+            await gateway.resumables.expire()
+        assert await state(gateway, upload.id) == "receiving"
+        await gateway.resumables.expire()
+        assert await state(gateway, upload.id) == "expired"
+
+    run(tmp_path, begin)
+    run(tmp_path, end)
 
 
 def test_every_byte_makes_an_upload_live_longer(tmp_path: Path) -> None:

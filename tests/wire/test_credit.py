@@ -33,11 +33,30 @@ def consume(window: Window, pace: float, seconds: float, start: float = 100.0, s
 def test_a_window_grows_until_it_no_longer_holds_back() -> None:
     budget = Budget(1000 * MIB)
     window = opened(budget)
-    pace = 100 * MIB
+    pace = 20 * MIB
     sizes = consume(window, pace, seconds=2)
     assert sizes == sorted(sizes)
-    assert 2 * pace * ROUND_TRIP <= window.size <= 8 * pace * ROUND_TRIP, "some round trips of this pace"
+    assert 8 * pace * ROUND_TRIP <= window.size <= 32 * pace * ROUND_TRIP, "some round trips of this pace"
     assert budget.left == 1000 * MIB - window.size
+
+
+def test_a_window_is_ahead_of_a_sender_who_takes_three_times_as_much_with_each_round_trip() -> None:
+    window = opened(Budget(1000 * MIB))
+    assert window.open()
+    n_bytes, now = 14 << 10, 100.0
+    while 3 * n_bytes < 20 * MIB:
+        for _ in range(20):  # within one round trip
+            window.consumed(n_bytes // 20, now, ROUND_TRIP)
+            now += ROUND_TRIP / 20
+        n_bytes *= 3
+        assert window.size // 2 >= n_bytes, "half of it may wait here to be told"
+
+
+def test_nearby_a_window_is_no_larger_than_disk_and_threads_need() -> None:
+    window = opened(Budget(1000 * MIB))
+    for n in range(1000):
+        window.consumed(400 << 10, 100 + n / 1000, 0.0001)  # 400 MiB a second
+    assert MIB <= window.size <= 8 * MIB
 
 
 def test_a_body_that_is_not_small_has_a_window_worth_while_at_once() -> None:
@@ -58,7 +77,7 @@ def test_a_slow_sender_keeps_its_window() -> None:
 def test_a_pause_does_not_count_as_pace() -> None:
     window = opened(Budget(1000 * MIB), first=MIB)
     for n in range(100):
-        assert not window.consumed(900 * KIB, 100.0 + n * 10 * ROUND_TRIP, ROUND_TRIP)
+        assert not window.consumed(900 * KIB, 100.0 + n * 40 * ROUND_TRIP, ROUND_TRIP)
 
 
 def test_a_window_stops_at_its_largest_size_even_if_that_is_no_double() -> None:
