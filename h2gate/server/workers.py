@@ -41,7 +41,7 @@ _MAPPED_BYTES = 4 << 20
 log = logging.getLogger("h2gate")
 
 
-def have_one_heap() -> None:
+def tune_heap() -> None:
     """glibc gives threads heaps of their own, up to eight a processor, and each keeps what was once needed in it; here
     one thread runs at a time most of the time. What bodies lie in comes and goes with each read, so `_KEPT_BYTES` of
     what is free at the end are kept: to give it back and have it again, page by page and zeroed, took a tenth of what
@@ -63,7 +63,7 @@ def run_worker(
     parent: Pipe | None = None,
 ) -> None:
     """Serve in this process until a stop signal, or until the parent is gone."""
-    have_one_heap()
+    tune_heap()
 
     async def main() -> None:
         stop = asyncio.Event()

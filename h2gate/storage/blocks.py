@@ -81,11 +81,11 @@ class Blocks:
         with each of his blocks: then whoever writes hashes as well.
         """
         job = Hashed(taps, view)
-        is_alone = self._computing.acquire(blocking=False)
-        if is_alone and len(view) >= _WORTH_BYTES and self._has_threads():
+        has_place = self._computing.acquire(blocking=False)
+        if has_place and len(view) >= _WORTH_BYTES and self._has_threads():
             self._jobs.put(job)
         else:
-            if not is_alone:
+            if not has_place:
                 self._computing.acquire()
             job.run(self._computing)
         return job
