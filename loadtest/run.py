@@ -6,10 +6,13 @@ the run. Ctrl-C, SIGTERM or `--minutes` ends it and leaves neither process nor f
 
 from __future__ import annotations
 
+import compileall
 import sys
+from pathlib import Path
 
 import click
 
+import h2gate
 from loadtest import compare, crowded, gate, single
 
 COMMANDS: tuple[click.Command, ...] = (
@@ -30,6 +33,7 @@ COMMANDS: tuple[click.Command, ...] = (
 @click.group()
 def main() -> None:
     """Measure h2gate against what people would use instead."""
+    compileall.compile_dir(Path(h2gate.__file__).parent, quiet=1)  # as installing a package does
 
 
 for command in COMMANDS:

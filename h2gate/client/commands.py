@@ -6,6 +6,7 @@ import sys
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from h2gate import heap
 from h2gate.client import login, names
 from h2gate.client.asking import Entry
 from h2gate.client.blocking import runner
@@ -114,5 +115,6 @@ def _meant(url: str, options: dict[str, Any], *more: str) -> dict[str, Any]:
 
 def on_loop(work: Coroutine[Any, Any, T]) -> T:
     """Run it to its end."""
+    heap.tune()
     with runner() as running:
         return running.run(work)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
+from zlib import adler32
 
 from h2gate.errors import BadBundle
 
@@ -209,9 +210,14 @@ def _check_sum(block: bytes) -> None:
     """Some old programs summed signed bytes."""
     told = _number(block[148:156])
     rest = block[:148] + b" " * 8 + block[156:]
-    unsigned = sum(rest)
+    unsigned = _sum(rest[:256]) + _sum(rest[256:])
     if told != unsigned and told != unsigned - 256 * sum(byte > 127 for byte in rest):
         raise BadBundle("not a tar archive, or damaged: a header has the wrong checksum")
+
+
+def _sum(some: bytes) -> int:
+    """Of up to 256 bytes; the lower half of an Adler-32 is one more than that, modulo 65521 (RFC 1950)."""
+    return (adler32(some) & 0xFFFF) - 1
 
 
 def _number(digits: bytes) -> int:

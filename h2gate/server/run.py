@@ -13,13 +13,13 @@ import resource
 import sys
 from dataclasses import replace
 
-from h2gate import logs
+from h2gate import heap, logs
 from h2gate.config import Settings
 from h2gate.gateway import load_policy, recover, sole_owner
 from h2gate.server.certificates import Certificates, ensure
 from h2gate.server.reloading import load_certificates
 from h2gate.server.sockets import bind_all
-from h2gate.server.workers import Inherited, MakeApp, reload_held_back, run_worker, supervise, tune_heap
+from h2gate.server.workers import Inherited, MakeApp, reload_held_back, run_worker, supervise
 
 log = logging.getLogger("h2gate")
 
@@ -29,7 +29,7 @@ _FEW_DESCRIPTORS = 4096
 def run(settings: Settings, make_app: MakeApp) -> int:
     """Serve until SIGTERM or SIGINT; the exit code. Raises `ConfigError` for what cannot be used."""
     logs.configure(settings.log_format)
-    tune_heap()  # before there is a thread
+    heap.tune()  # before there is a thread
     _take_all_descriptors()
     with reload_held_back(), contextlib.ExitStack() as stack:
         sockets = bind_all(settings)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import gc
 import logging
 import multiprocessing
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +18,7 @@ from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import DupFd
 from typing import Any
 
-from h2gate import logs
+from h2gate import heap, logs
 from h2gate.config import Settings
 from h2gate.gateway import Gateway
 from h2gate.server.certificates import Certificates
@@ -34,24 +32,8 @@ _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _RELOAD_SIGNAL = signal.SIGHUP
 _RESTART_SECONDS = 1.0
 _EXIT_SECONDS = 10.0
-_M_ARENA_MAX, _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -8, -1, -3
-_KEPT_BYTES = 16 << 20
-_MAPPED_BYTES = 4 << 20
 
 log = logging.getLogger("h2gate")
-
-
-def tune_heap() -> None:
-    """glibc gives threads heaps of their own, up to eight a processor, and each keeps what was once needed in it; here
-    one thread runs at a time most of the time. What bodies lie in comes and goes with each read, so `_KEPT_BYTES` of
-    what is free at the end are kept: to give it back and have it again, page by page and zeroed, took a tenth of what
-    an upload costs. Where there is no glibc, nothing happens."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):
-            libc = ctypes.CDLL("libc.so.6")
-            libc.mallopt(_M_ARENA_MAX, 1)
-            libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
-            libc.mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
 
 
 def run_worker(
@@ -63,7 +45,7 @@ def run_worker(
     parent: Pipe | None = None,
 ) -> None:
     """Serve in this process until a stop signal, or until the parent is gone."""
-    tune_heap()
+    heap.tune()
 
     async def main() -> None:
         stop = asyncio.Event()

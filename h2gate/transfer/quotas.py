@@ -7,7 +7,6 @@ folder, with no ticket.
 from __future__ import annotations
 
 import logging
-import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -35,7 +34,7 @@ from h2gate.transfer.pace import Pace
 from h2gate.transfer.presence import Presence
 from h2gate.transfer.reconciling import reconcile
 from h2gate.transfer.taking import Bounded, Taking, Untaken, check_file
-from h2gate.upload import Body, Resumable
+from h2gate.upload import Body, Resumable, fresh_id
 
 log = logging.getLogger("h2gate.transfer")
 
@@ -205,7 +204,7 @@ class Quotas:
         if tenant is None or not is_counted(tenant):
             yield
             return
-        key, accounts = secrets.token_hex(12), (account_of_tenant(tenant),)
+        key, accounts = fresh_id(), (account_of_tenant(tenant),)
         claim = Claim(id=key, accounts=accounts, n_bytes=0, n_files=0, holder=self._holder, counts=True)
         try:
             await self._claim(claim)

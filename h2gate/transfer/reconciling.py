@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import time
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
@@ -17,7 +16,7 @@ from typing import Any
 from h2gate.errors import BadPath, NotFound
 from h2gate.ledger.base import Ledger
 from h2gate.storage.base import Storage
-from h2gate.upload import Identity, Upload, checked_path
+from h2gate.upload import Identity, Upload, checked_path, fresh_id
 
 log = logging.getLogger("h2gate.transfer")
 
@@ -102,7 +101,7 @@ def _is_about(record: Upload, identity: Identity | None) -> bool:
 
 def _adopted(path: str, identity: Identity) -> Upload:
     """Its time here begins now, however old the file is."""
-    return Upload(id=secrets.token_hex(12), path=path, identity=identity, completed_at=time.time())
+    return Upload(id=fresh_id(), path=path, identity=identity, completed_at=time.time())
 
 
 async def _together(jobs: list[Coroutine[Any, Any, None]]) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import secrets
 import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Mapping
@@ -25,7 +24,7 @@ from h2gate.transfer.file import File, Precondition
 from h2gate.transfer.grant import FREELY, Grant, forbidden, telling_why
 from h2gate.transfer.pipeline import Metered
 from h2gate.transfer.quotas import Quotas
-from h2gate.upload import Body, Identity, Upload
+from h2gate.upload import Body, Identity, Upload, fresh_id
 
 _HASHES_KEPT = 4096
 _LOOKS = 3
@@ -74,7 +73,7 @@ class Uploads:
         await self.may_replace(path, precondition, allowed=grant.may_replace)
         if is_awaited or body.length is None or body.length > _SMALL_BYTES:
             await self._storage.look_ahead(path, body.length)
-        key = secrets.token_hex(12)
+        key = fresh_id()
         hashes = Hashes(self._names | (expected.keys() & ALGORITHMS.keys()))
         async with self.quotas.taking(key, path, metered, grant.principal, is_awaited=is_awaited, alone=alone) as taken:
             identity = await self._storage.stage(key, taken, hashes.taps, modified_ns=modified_ns)
@@ -201,7 +200,7 @@ class Uploads:
                     raise OffsetConflict(f"/{path} has {file.size} bytes", offset=file.size)
                 names = set(ALGORITHMS) if announced else self._names | (expected.keys() & ALGORITHMS.keys())
                 hashes = Hashes(names, await self._whole_hash(file))
-                key = file.upload.id if file.upload is not None else secrets.token_hex(12)
+                key = file.upload.id if file.upload is not None else fresh_id()
                 async with self.quotas.extending(key, path, file.size, metered, grant.principal) as taken:
                     return await self._append(key, file, extension, taken, hashes, expected, grant)
         except NotFound:

@@ -223,3 +223,17 @@ def test_demo_sends_a_tree_and_cleans_up(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr.decode()
     assert b"1,033 of 1,033 files came back" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_client_begins_without_the_command_line_of_httpx() -> None:
+    script = """
+import sys
+from h2gate import cli
+sys.argv = ["h2gate", "ls", "https://localhost:1/"]
+try:
+    cli.main()
+except SystemExit as end:
+    print(end.code, "httpx" in sys.modules, "pygments" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=SECONDS, check=True)
+    assert done.stdout.split() == [b"5", b"True", b"False"]

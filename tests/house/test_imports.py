@@ -17,7 +17,19 @@ FLOORS: tuple[dict[str, str], ...] = (
     {"errors": "errors", "effort": "effort"},
     {
         name: name
-        for name in ("budget", "config", "fields", "lane", "logs", "metrics", "tables", "toll", "traces", "upload")
+        for name in (
+            "budget",
+            "config",
+            "fields",
+            "heap",
+            "lane",
+            "logs",
+            "metrics",
+            "tables",
+            "toll",
+            "traces",
+            "upload",
+        )
     },
     {name: name for name in ("wire", "storage", "ledger", "codec", "auth", "audit", "events")},
     {"transfer": "transfer"},
