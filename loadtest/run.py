@@ -33,7 +33,8 @@ COMMANDS: tuple[click.Command, ...] = (
 @click.group()
 def main() -> None:
     """Measure h2gate against what people would use instead."""
-    compileall.compile_dir(Path(h2gate.__file__).parent, quiet=1)  # as installing a package does
+    if not compileall.compile_dir(Path(h2gate.__file__).parent, quiet=2):  # as installing a package does
+        click.secho("h2gate's folder cannot be written to: each start compiles all of it", fg="yellow", err=True)
 
 
 for command in COMMANDS:

@@ -104,13 +104,13 @@ class Efforts:
         return max(0.0, debt.seconds - (now - debt.at) * WORKED_OFF)
 
     async def serve(self, address: str, exchange: Exchange, app: App, scope: Message) -> None:
-        """A request of this address: begun when it may be, and what is dear of it charged, or came to nothing."""
+        """A request of this address: begun when it may be, and what is dear of it charged."""
         if seconds := self.pause(address):
             await asyncio.sleep(seconds)
         charge_to(_Payer(self, address))
         await _first_step(exchange.run(app, scope), partial(self._took, address))
         if exchange.is_refused:
-            self.spent(address, REFUSAL_SECONDS + exchange.wasted_bytes * BYTE_SECONDS)
+            self.spent(address, REFUSAL_SECONDS)
 
 
 class _Payer(NamedTuple):

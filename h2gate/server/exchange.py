@@ -71,7 +71,6 @@ class Exchange(ABC):
         self._inbox_bytes = 0
         self._pulled_bytes = 0
         self._arrived_bytes = 0
-        self._taken_bytes = 0
         self._waiter: asyncio.Future[None] | None = None
         self._body_over = False
         self._head: tuple[int, list[Header]] | None = None
@@ -165,7 +164,6 @@ class Exchange(ABC):
         chunks = [each if type(each) is bytes else bytes(each) for each in self._chunks]
         self._chunks = []
         self._pulled_bytes, self._inbox_bytes = self._inbox_bytes, 0
-        self._taken_bytes += self._pulled_bytes
         self._traffic.received += self._pulled_bytes
         return Batch(chunks, self._pulled_bytes, self.request_ended)
 
@@ -237,11 +235,6 @@ class Exchange(ABC):
     def is_refused(self) -> bool:
         """It was answered with an error, or not at all."""
         return self._head is None or self._head[0] >= 400
-
-    @property
-    def wasted_bytes(self) -> int:
-        """What was taken of a body that the client should not have sent as it is (4xx)."""
-        return self._taken_bytes if self._head is not None and 400 <= self._head[0] < 500 else 0
 
     async def run(self, app: App, scope: Message) -> None:
         """Serve the request; an application that fails is answered for with 500, or cut off in mid-answer."""

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-from h2gate.errors import BodyCut, TooLarge
+from h2gate import effort
+from h2gate.errors import BodyCut, GateError, TooLarge
 from h2gate.upload import Batch, Body
+
+BYTE_SECONDS = 2e-3 / (1 << 20)
+"""What it takes to receive, hash and write a byte."""
 
 
 class Metered:
@@ -34,3 +39,15 @@ class Metered:
     @property
     def trailers(self) -> Sequence[tuple[bytes, bytes]]:
         return self._body.trailers
+
+
+@contextmanager
+def paid_if_wasted(body: Metered) -> Iterator[None]:
+    """Whose body is dropped, and would be again, pays for what was done with it. Not who was cut off or may try again,
+    and nobody for a fault of ours."""
+    try:
+        yield
+    except GateError as error:
+        if not error.retry and error.status != GateError.status:
+            effort.spent(body.n_bytes * BYTE_SECONDS)
+        raise

@@ -22,7 +22,7 @@ from h2gate.storage.base import Extension, Storage
 from h2gate.transfer.decoding import Decoding
 from h2gate.transfer.file import File, Precondition
 from h2gate.transfer.grant import FREELY, Grant, forbidden, telling_why
-from h2gate.transfer.pipeline import Metered
+from h2gate.transfer.pipeline import Metered, paid_if_wasted
 from h2gate.transfer.quotas import Quotas
 from h2gate.upload import Body, Identity, Upload, fresh_id
 
@@ -75,11 +75,13 @@ class Uploads:
             await self._storage.look_ahead(path, body.length)
         key = fresh_id()
         hashes = Hashes(self._names | (expected.keys() & ALGORITHMS.keys()))
-        async with self.quotas.taking(key, path, metered, grant.principal, is_awaited=is_awaited, alone=alone) as taken:
-            identity = await self._storage.stage(key, taken, hashes.taps, modified_ns=modified_ns)
-            now, sha256 = time.time(), hashes.value("sha-256")
-            upload = Upload(id=key, path=path, identity=identity, sha256=sha256, fields=fields, completed_at=now)
-            return await self._put(upload, taken, hashes, expected, precondition, grant)
+        taking = self.quotas.taking(key, path, metered, grant.principal, is_awaited=is_awaited, alone=alone)
+        with paid_if_wasted(metered):
+            async with taking as taken:
+                identity = await self._storage.stage(key, taken, hashes.taps, modified_ns=modified_ns)
+                now, sha256 = time.time(), hashes.value("sha-256")
+                upload = Upload(id=key, path=path, identity=identity, sha256=sha256, fields=fields, completed_at=now)
+                return await self._put(upload, taken, hashes, expected, precondition, grant)
 
     async def _put(
         self,
@@ -201,8 +203,9 @@ class Uploads:
                 names = set(ALGORITHMS) if announced else self._names | (expected.keys() & ALGORITHMS.keys())
                 hashes = Hashes(names, await self._whole_hash(file))
                 key = file.upload.id if file.upload is not None else fresh_id()
-                async with self.quotas.extending(key, path, file.size, metered, grant.principal) as taken:
-                    return await self._append(key, file, extension, taken, hashes, expected, grant)
+                with paid_if_wasted(metered):
+                    async with self.quotas.extending(key, path, file.size, metered, grant.principal) as taken:
+                        return await self._append(key, file, extension, taken, hashes, expected, grant)
         except NotFound:
             if precondition is not None:
                 precondition(None)

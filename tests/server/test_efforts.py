@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
 from h2gate import effort
-from h2gate.config import Settings
-from h2gate.server.efforts import BYTE_SECONDS, HANDSHAKE_SECONDS, WORKED_OFF, Efforts
-from h2gate.server.exchange import App, Exchange, Message
-from h2gate.wire.engine import Header
+from h2gate.server.efforts import HANDSHAKE_SECONDS, WORKED_OFF, Efforts
+from h2gate.server.exchange import App, Exchange
 
 DEAR, OTHER = "192.0.2.1", "192.0.2.2"
 THREE = 3.0
@@ -40,7 +38,6 @@ class Request:
 
     def __init__(self, work: Callable[..., Awaitable[None]], *args: str) -> None:
         self.is_refused = False
-        self.wasted_bytes = 0
         self._work, self._args = work, args
 
     async def run(self, app: object, scope: object) -> None:
@@ -112,50 +109,6 @@ def test_small_things_and_refusals_are_charged_a_little_so_that_one_address_has_
     few, many = asyncio.run(ask(100, refused=False)), asyncio.run(ask(100, refused=True))
     assert few == pytest.approx(0.05, rel=0.5)
     assert many == pytest.approx(4 * few, rel=0.5)
-
-
-class Received(Exchange):
-    """An exchange whose peer is not there."""
-
-    def _fair_bytes(self) -> int:
-        return 1
-
-    def _consumed(self, n_bytes: int) -> None: ...
-
-    def _dropped(self, n_bytes: int) -> None: ...
-
-    def _wake_later(self) -> None: ...
-
-    async def _inform(self, status: int, headers: list[Header]) -> None: ...
-
-    async def _respond(self, status: int, headers: list[Header], data: bytes, *, last: bool) -> None: ...
-
-    async def _continue(self, data: bytes, *, last: bool) -> None: ...
-
-    def _abort(self) -> None: ...
-
-    def _break_off(self) -> None: ...
-
-
-@pytest.mark.parametrize(("status", "is_charged"), [(413, True), (422, True), (201, False), (507, False), (0, False)])
-def test_a_body_that_came_to_nothing_by_its_senders_fault_is_charged(status: int, is_charged: bool) -> None:
-    efforts, _ = start()
-    piece = bytes(1 << 20)
-
-    async def app(scope: Message, receive: Callable[[], Awaitable[Message]], send: Any) -> None:
-        for _ in range(64):
-            exchange.arrived(piece)
-            await receive()
-        if not status:
-            exchange.gone()
-            return
-        await send({"type": "http.response.start", "status": status})
-        await send({"type": "http.response.body"})
-
-    exchange = Received("PUT", b"/files/a", [], Settings(), lambda limit, what: None)
-    asyncio.run(efforts.serve(DEAR, exchange, app, {"path": "/files/a"}))
-    waits = 64 * (1 << 20) * BYTE_SECONDS / WORKED_OFF
-    assert efforts.pause(DEAR) == (pytest.approx(waits, rel=0.1) if is_charged else pytest.approx(0, abs=waits / 2))
 
 
 def test_so_many_addresses_are_remembered_and_no_more() -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from h2gate import effort
 from h2gate.errors import (
     BadField,
+    BodyTimeout,
     ChecksumMismatch,
     Conflict,
     DigestMismatch,
@@ -19,10 +22,14 @@ from h2gate.errors import (
     Gone,
     PeerGone,
     PreconditionFailed,
+    StorageFailed,
+    TooLarge,
 )
 from h2gate.gateway import Gateway
+from h2gate.transfer.pipeline import BYTE_SECONDS
 from h2gate.transfer.resumables import Plan
-from tests.transfer.running import BODY, SHA256, append, checksum, kept, offset, put, run, shown, state, trailer
+from tests.payers import Purse
+from tests.transfer.running import BODY, SHA256, Given, append, checksum, kept, offset, put, run, shown, state, trailer
 
 
 def test_body_with_the_right_checksum_counts(tmp_path: Path) -> None:
@@ -175,3 +182,32 @@ def test_upload_whose_place_is_a_folder_by_now_is_kept_and_told(tmp_path: Path) 
         assert (await gateway.resumables.offset(upload.id, length_ends=True)).state == "complete"
 
     run(tmp_path, test)
+
+
+LARGE = bytes(1 << 20)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "digest", "error", "n_charged"),
+    [
+        ([LARGE] * 8, SHA256, DigestMismatch, 8),
+        ([LARGE] * 20, None, TooLarge, 17),
+        ([LARGE] * 8, None, None, 0),
+        ([*[LARGE] * 8, PeerGone()], None, PeerGone, 0),
+        ([*[LARGE] * 8, BodyTimeout()], None, BodyTimeout, 0),
+        ([*[LARGE] * 8, StorageFailed()], None, StorageFailed, 0),
+    ],
+)
+def test_whose_body_is_dropped_and_would_be_again_pays_for_what_was_done_with_it(
+    tmp_path: Path, pieces: list[bytes | Exception], digest: bytes | None, error: type[GateError] | None, n_charged: int
+) -> None:
+    purse = Purse()
+
+    async def test(gateway: Gateway) -> None:
+        effort.charge_to(purse)
+        expected = {"sha-256": digest} if digest else {}
+        with pytest.raises(error) if error else nullcontext():
+            await gateway.uploads.put("a", Given(*pieces), fields={}, expected=expected, modified_ns=None)
+        assert purse.seconds == pytest.approx(n_charged * len(LARGE) * BYTE_SECONDS, abs=0.005)
+
+    run(tmp_path, test, max_body=16 << 20)
