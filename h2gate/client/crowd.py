@@ -1,5 +1,5 @@
-"""Many files at once: large ones up to `streams`, small ones, whose cost is the round trip, three times as many beside
-them or in bundles. So neither memory nor the gateway's patience depends on how many files there are.
+"""Many files at once: large ones up to `streams`, those that are little more than a round trip up to three times as
+many; small ones beside them or in bundles. So neither memory nor the gateway's patience depends on how many there are.
 """
 
 from __future__ import annotations
@@ -15,8 +15,34 @@ from h2gate.client.retrying import Move, Patience
 from h2gate.errors import UnsupportedMediaType
 
 BUNDLES_AT_ONCE = 4
+_LARGE_BYTES = 3 << 19
+"""So many of a file are held at once, at most: a piece, and what is queued."""
 
 Begin = Callable[[Item], Move]
+
+
+class _Places:
+    """For `n` large files, or up to three times as many that are less than that. One task enters, many leave."""
+
+    def __init__(self, n: int) -> None:
+        self._left = n * _LARGE_BYTES
+        self._more = asyncio.Event()
+
+    async def enter(self, item: Item) -> None:
+        """Returns when there is a place."""
+        while self._left < _weight(item):
+            self._more.clear()
+            await self._more.wait()
+        self._left -= _weight(item)
+
+    def leave(self, item: Item) -> None:
+        self._left += _weight(item)
+        self._more.set()
+
+
+def _weight(item: Item) -> int:
+    size = _LARGE_BYTES if item.size is None else item.size
+    return min(max(size, _LARGE_BYTES // 3), _LARGE_BYTES)
 
 
 class Crowd:
@@ -33,20 +59,20 @@ class Crowd:
         small = Feed((item for item in items if is_small(item)), closed=True)
         large = Feed((item for item in items if not is_small(item)), closed=True)
         async with asyncio.TaskGroup() as group:
-            one = group.create_task(self._each(large, begin, self._streams))
-            other = group.create_task(self._each(small, begin, 3 * self._streams))
+            one = group.create_task(self._each(large, begin))
+            other = group.create_task(self._each(small, begin))
         return one.result() + other.result()
 
     async def put(self, large: Feed, small: Feed, begin: Begin) -> list[Outcome]:
         """The small ones in bundles."""
         async with asyncio.TaskGroup() as group:
-            alone = group.create_task(self._each(large, begin, self._streams))
+            alone = group.create_task(self._each(large, begin))
             together = group.create_task(self._small(small, begin))
         return alone.result() + together.result()
 
-    async def _each(self, feed: Feed, begin: Begin, at_once: int) -> list[Outcome]:
+    async def _each(self, feed: Feed, begin: Begin) -> list[Outcome]:
         outcomes: list[Outcome] = []
-        places = asyncio.Semaphore(at_once)
+        places = _Places(self._streams)
 
         async def one(item: Item) -> None:
             try:
@@ -55,18 +81,18 @@ class Crowd:
                 outcomes.append(outcome)
                 self._listener.finished(outcome)
             finally:
-                places.release()
+                places.leave(item)
 
         async with asyncio.TaskGroup() as group:
             async for item in feed:
-                await places.acquire()
+                await places.enter(item)
                 group.create_task(one(item))
         return outcomes
 
     async def _small(self, feed: Feed, begin: Begin) -> list[Outcome]:
         """Small files, some hundreds a request; those that were not answered, or are too few, go one by one."""
         if self._bundler is None:
-            return await self._each(feed, begin, 3 * self._streams)
+            return await self._each(feed, begin)
         outcomes: list[Outcome] = []
         again = Feed()
         places = asyncio.Semaphore(BUNDLES_AT_ONCE)
@@ -87,7 +113,7 @@ class Crowd:
                 places.release()
 
         async with asyncio.TaskGroup() as group:
-            alone = group.create_task(self._each(again, begin, 3 * self._streams))
+            alone = group.create_task(self._each(again, begin))
             async with asyncio.TaskGroup() as bundles:
                 while bundle := await feed.several(MAX_FILES):
                     if len(bundle) < FEW:

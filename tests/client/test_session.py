@@ -275,13 +275,16 @@ async def test_body_that_does_not_match_its_digest_is_not_kept(tls: Tls, tmp_pat
     assert not names_in(tmp_path)
 
 
-async def test_more_files_than_streams_are_not_all_in_flight(tls: Tls, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("size", "at_once"), [(2_000_000, 3), (1_000_000, 4), (600_000, 7), (70_000, 9)])
+async def test_more_files_than_streams_are_not_all_in_flight_and_of_smaller_ones_there_are_more(
+    tls: Tls, tmp_path: Path, size: int, at_once: int
+) -> None:
     paths = [tmp_path / f"{number}" for number in range(20)]
     for path in paths:
-        path.write_bytes(bytes(70_000))
+        path.write_bytes(bytes(size))
     async with Peer(store).serving(tls.server) as peer, Client(peer.url, ca=[tls.ca], streams=3) as gate:
         assert not errors(await gate.put(paths, peer.url + "/in/"))
-        assert gate.most_in_flight == 3
+        assert gate.most_in_flight == at_once
 
 
 async def test_cancelled_put_resets_its_streams(tls: Tls, tmp_path: Path) -> None:
