@@ -190,7 +190,7 @@ LARGE = bytes(1 << 20)
 @pytest.mark.parametrize(
     ("pieces", "digest", "error", "n_charged"),
     [
-        ([LARGE] * 8, SHA256, DigestMismatch, 8),
+        ([LARGE] * 8, bytes(32), DigestMismatch, 8),
         ([LARGE] * 20, None, TooLarge, 17),
         ([LARGE] * 8, None, None, 0),
         ([*[LARGE] * 8, PeerGone()], None, PeerGone, 0),
