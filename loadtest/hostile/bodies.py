@@ -15,6 +15,7 @@ from loadtest.hostile.foe import PATIENCE_SECONDS, Enemy, Foe
 STREAMS = 120
 _LOOK_SECONDS = 0.5
 _FRAME_BYTES = 16384
+_BOMB_BYTES = 60 << 20
 
 
 def slow_bodies(enemy: Enemy) -> None:
@@ -76,11 +77,12 @@ def bombs(enemy: Enemy) -> None:
 
 @cache
 def _bomb() -> bytes:
-    """64 MiB of zeros: the same MiB again and again, so that it costs its sender next to nothing."""
+    """60 MiB of zeros, as many as go into a first window coded: the same MiB again and again, so that it costs its
+    sender next to nothing."""
     coder = zlib.compressobj(6, wbits=-zlib.MAX_WBITS)
     piece = coder.compress(bytes(1 << 20)) + coder.flush(zlib.Z_FULL_FLUSH)
-    trailer = struct.pack("<II", zlib.crc32(bytes(64 << 20)), 64 << 20)
-    return gzip.compress(b"")[:10] + piece * 64 + coder.flush() + trailer
+    trailer = struct.pack("<II", zlib.crc32(bytes(_BOMB_BYTES)), _BOMB_BYTES)
+    return gzip.compress(b"")[:10] + piece * (_BOMB_BYTES >> 20) + coder.flush() + trailer
 
 
 def bundles(enemy: Enemy) -> None:
