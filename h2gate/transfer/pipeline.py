@@ -9,8 +9,8 @@ from h2gate import effort
 from h2gate.errors import BodyCut, GateError, TooLarge
 from h2gate.upload import Batch, Body
 
-BYTE_SECONDS = 2e-3 / (1 << 20)
-"""What it takes to receive, hash and write a byte."""
+WASTED_BYTE_SECONDS = 2e-3 / (1 << 20)
+"""Charged for each byte that was received, hashed and written for nothing: what that takes."""
 
 
 class Metered:
@@ -49,5 +49,5 @@ def paid_if_wasted(body: Metered) -> Iterator[None]:
         yield
     except GateError as error:
         if not error.retry and error.status != GateError.status:
-            effort.spent(body.n_bytes * BYTE_SECONDS)
+            effort.spent(body.n_bytes * WASTED_BYTE_SECONDS)
         raise

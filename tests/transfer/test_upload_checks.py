@@ -26,7 +26,7 @@ from h2gate.errors import (
     TooLarge,
 )
 from h2gate.gateway import Gateway
-from h2gate.transfer.pipeline import BYTE_SECONDS
+from h2gate.transfer.pipeline import WASTED_BYTE_SECONDS
 from h2gate.transfer.resumables import Plan
 from tests.payers import Purse
 from tests.transfer.running import BODY, SHA256, Given, append, checksum, kept, offset, put, run, shown, state, trailer
@@ -208,6 +208,6 @@ def test_whose_body_is_dropped_and_would_be_again_pays_for_what_was_done_with_it
         expected = {"sha-256": digest} if digest else {}
         with pytest.raises(error) if error else nullcontext():
             await gateway.uploads.put("a", Given(*pieces), fields={}, expected=expected, modified_ns=None)
-        assert purse.seconds == pytest.approx(n_charged * len(LARGE) * BYTE_SECONDS, abs=0.005)
+        assert purse.seconds == pytest.approx(n_charged * len(LARGE) * WASTED_BYTE_SECONDS, abs=0.005)
 
     run(tmp_path, test, max_body=16 << 20)
