@@ -1,5 +1,6 @@
 """Many files at once: large ones up to `streams`, those that are little more than a round trip up to three times as
-many; small ones beside them or in bundles. So neither memory nor the gateway's patience depends on how many there are.
+many, and so those that only wait for their answers; small ones beside them or in bundles. So neither memory nor the
+gateway's patience depends on how many there are.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from h2gate.errors import UnsupportedMediaType
 BUNDLES_AT_ONCE = 4
 _LARGE_BYTES = 3 << 19
 """So many of a file are held at once, at most: a piece, and what is queued."""
+_LEAST_BYTES = _LARGE_BYTES // 3
+"""A file counts as so many though it be smaller, or all of it have left."""
 
 Begin = Callable[[Item], Move]
 
@@ -28,21 +31,38 @@ class _Places:
         self._left = n * _LARGE_BYTES
         self._more = asyncio.Event()
 
-    async def enter(self, item: Item) -> None:
+    async def enter(self, item: Item) -> _Place:
         """Returns when there is a place."""
-        while self._left < _weight(item):
+        size = _LARGE_BYTES if item.size is None else item.size
+        weight = min(max(size, _LEAST_BYTES), _LARGE_BYTES)
+        while self._left < weight:
             self._more.clear()
             await self._more.wait()
-        self._left -= _weight(item)
+        self._left -= weight
+        return _Place(self, weight)
 
-    def leave(self, item: Item) -> None:
-        self._left += _weight(item)
+    def give_back(self, weight: int) -> None:
+        self._left += weight
         self._more.set()
 
 
-def _weight(item: Item) -> int:
-    size = _LARGE_BYTES if item.size is None else item.size
-    return min(max(size, _LARGE_BYTES // 3), _LARGE_BYTES)
+class _Place:
+    """One file's, while it moves."""
+
+    def __init__(self, places: _Places, weight: int) -> None:
+        self._places = places
+        self._weight = weight
+
+    def shrink(self) -> None:
+        """Nothing more of the file is held here; what it waits for is its answer."""
+        self._to(min(self._weight, _LEAST_BYTES))
+
+    def leave(self) -> None:
+        self._to(0)
+
+    def _to(self, weight: int) -> None:
+        self._places.give_back(self._weight - weight)
+        self._weight = weight
 
 
 class Crowd:
@@ -74,19 +94,20 @@ class Crowd:
         outcomes: list[Outcome] = []
         places = _Places(self._streams)
 
-        async def one(item: Item) -> None:
+        async def one(item: Item, place: _Place) -> None:
             try:
                 self._listener.started(item)
-                outcome = await self._patience.see_through(begin(item))
+                move = begin(item)
+                move.on_sent = place.shrink
+                outcome = await self._patience.see_through(move)
                 outcomes.append(outcome)
                 self._listener.finished(outcome)
             finally:
-                places.leave(item)
+                place.leave()
 
         async with asyncio.TaskGroup() as group:
             async for item in feed:
-                await places.enter(item)
-                group.create_task(one(item))
+                group.create_task(one(item, await places.enter(item)))
         return outcomes
 
     async def _small(self, feed: Feed, begin: Begin) -> list[Outcome]:

@@ -23,6 +23,9 @@ TRAILERS = "h2gate.trailers"
 """Request extension: a callable giving `[(name, value), …]` once the body is sent. Response extension: the list, filled
 when the body has been read."""
 
+SENT = "h2gate.sent"
+"""Request extension: called when all of a body that came piece by piece has left; the answer is still to come."""
+
 INFORMATIONAL = "h2gate.informational"
 """Request extension: a callable that gets `(status, headers)` of every 1xx answer."""
 
@@ -57,6 +60,7 @@ class Exchange:
         self._request = request
         self._bounds = bounds
         self._trailers = cast("Callable[[], list[tuple[Any, Any]]] | None", request.extensions.get(TRAILERS))
+        self._on_sent = cast("Callable[[], None] | None", request.extensions.get(SENT))
         self._stream: Stream | None = None
         self._sender: asyncio.Task[None] | None = None
         self.on_close: Callable[[], None] | None = None
@@ -137,6 +141,8 @@ class Exchange:
             stream.queue(last)
             stream.end(self._last_words())
             await self._room(stream, 0)
+            if self._on_sent is not None:
+                self._on_sent()
         except Exception as error:  # noqa: BLE001
             stream.fail(error)  # whoever waits for the answer, or reads it, is told
 

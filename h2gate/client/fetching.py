@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 
 import httpx
 
@@ -24,6 +25,8 @@ _RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)")
 
 class Fetching:
     """A `retrying.Move`. `claim` is None where another process fetches this file to the same place, or it is small."""
+
+    on_sent: Callable[[], None] | None = None
 
     def __init__(self, item: Item, asker: Asker, listener: Listener, claim: Claim | None) -> None:
         self.item = item

@@ -92,6 +92,10 @@ class Journal:
         self._folder = folder / "moving" if folder is not None else None
         self._is_pruned = False
 
+    @property
+    def is_kept(self) -> bool:
+        return self._folder is not None
+
     def claim(self, verb: str, url: str, path: Path) -> Claim | None:
         """The entry of what moves between `url` and `path`; None if another process moves it. Raises `OSError`."""
         if self._folder is None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 
 from h2gate.client.asking import Asker
+from h2gate.client.begun import Begun
 from h2gate.client.compressing import Compression
 from h2gate.client.failures import LocalFile
 from h2gate.client.fetching import RESUMABLE_BYTES, Fetching
@@ -55,8 +56,13 @@ class Mover:
         if self._reader is not None:
             await self._reader.close()
 
-    def put(self, item: Item) -> Move:
-        """Begin to send a file, or standard input."""
+    @property
+    def remembers(self) -> bool:
+        """Whether another run is to go on with what this one begins."""
+        return self._journal.is_kept
+
+    def put(self, item: Item, begun: Begun | None = None) -> Move:
+        """Begin to send a file, or standard input. `begun`: what is known of uploads that an earlier run began."""
         if item.local is None or item.size is None:
             return self.put_stream(item, StandardInput())
         if item.size <= SMALL:
@@ -64,17 +70,24 @@ class Mover:
         resumable = item.size >= RESUMABLE_BYTES
         claim = self._claim("put", item, item.local) if resumable else None
         source = FileSource(item.local, item.size, self._progress(item), self._piece)
-        sending = self._sending(item, source, claim, self._compression)
+        sending = self._sending(item, source, claim, self._compression, begun)
         return sending if resumable else sending.whole()
 
     def put_stream(self, item: Item, reader: Reader) -> Move:
         """Begin to send what cannot be read again."""
-        return self._sending(item, StreamSource(reader, self._progress(item)), None, None)
+        return self._sending(item, StreamSource(reader, self._progress(item)))
 
     def _progress(self, item: Item) -> Callable[[int], None]:
         return lambda n_bytes: self._listener.moved(item, n_bytes)
 
-    def _sending(self, item: Item, source: Source, claim: Claim | None, compression: Compression | None) -> Sending:
+    def _sending(
+        self,
+        item: Item,
+        source: Source,
+        claim: Claim | None = None,
+        compression: Compression | None = None,
+        begun: Begun | None = None,
+    ) -> Sending:
         return Sending(
             item,
             source,
@@ -84,6 +97,7 @@ class Mover:
             digest=self._digest,
             claim=claim,
             compression=compression,
+            begun=begun,
         )
 
     def get(self, item: Item) -> Move:

@@ -29,6 +29,8 @@ class Move(Protocol):
     """One file that moves, over as many attempts as it takes."""
 
     item: Item
+    on_sent: Callable[[], None] | None
+    """To be called when all of a body has left and only the answer is waited for; perhaps more than once."""
 
     @property
     def at(self) -> int:
@@ -45,6 +47,7 @@ class Once:
     """A move that always begins at its first byte."""
 
     at = 0
+    on_sent: Callable[[], None] | None = None
 
     def __init__(self, item: Item, work: Callable[[Item], Awaitable[Outcome]]) -> None:
         self.item = item

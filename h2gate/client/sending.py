@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import httpx
 
 from h2gate.client.asking import Asker
+from h2gate.client.begun import Begun, uploads_at
 from h2gate.client.coded import CodedSource
 from h2gate.client.compressing import Compression
-from h2gate.client.exchange import INFORMATIONAL, TRAILERS
+from h2gate.client.exchange import INFORMATIONAL, SENT, TRAILERS
 from h2gate.client.failures import FileChanged, ReadTimedOut
 from h2gate.client.journal import KEEP_SECONDS, Claim
 from h2gate.client.listener import Item, Listener, Outcome
@@ -43,13 +44,14 @@ from h2gate.errors import (
 from h2gate.fields import boolean, digest_field, digests, http_date, integer
 
 _VERSION = {"upload-draft-interop-version": "8"}
-_SOON = {"timeout": httpx.Timeout(30).as_dict()}
-_LOOK_FOR_BYTES = 8 << 20
+LOOK_FOR_BYTES = 8 << 20
 """From so many on it is worth asking for an upload that an earlier run began and nobody remembers."""
 
 
 class Sending:
     """A `retrying.Move`. `headers` describe the file."""
+
+    on_sent: Callable[[], None] | None = None
 
     def __init__(
         self,
@@ -62,9 +64,11 @@ class Sending:
         digest: bool,
         claim: Claim | None,
         compression: Compression | None = None,
+        begun: Begun | None = None,
     ) -> None:
         """`digest`: send it behind the file. `claim` is None where it is not to be remembered, or another process sends
-        the same file. With `compression` the source is a file, which may be sent with a coding."""
+        the same file. With `compression` the source is a file, which may be sent with a coding. `begun`: what
+        is known of uploads that an earlier run began."""
         self.item = item
         self._source = source
         self._headers = headers
@@ -73,10 +77,11 @@ class Sending:
         self._digest = digest
         self._claim = claim
         self._compression = compression
+        self._begun = begun
         self._kept: int | None = None
         """Bytes that were there before this run."""
         remembered = str(claim.entry.get("upload", "")) if claim is not None else ""
-        find = claim is not None and claim.is_kept and not remembered and (source.length or 0) >= _LOOK_FOR_BYTES
+        find = claim is not None and claim.is_kept and not remembered and (source.length or 0) >= LOOK_FOR_BYTES
         self._resuming = Resuming(url=remembered, find=find)
         if claim is None or source.length is None:
             self._resuming.cannot_find()
@@ -148,11 +153,12 @@ class Sending:
 
     async def _find(self) -> None:
         """Any other answer than a list is no list."""
-        parts = urlsplit(self.item.url)
-        list_url = f"{parts.scheme}://{parts.netloc}/uploads/?path={quote(parts.path, safe='')}"
+        begun, self._begun = self._begun, None
+        if begun is not None and not await begun.may_be(self.item.url):
+            self._resuming.found("")
+            return
         try:
-            answer = await self._asker.ask("GET", list_url, {"accept": "application/json"}, extensions=_SOON)
-            found = answer.json()["uploads"]
+            found = await uploads_at(self._asker, self.item.url)
             urls = [each["url"] for each in found if each["length"] == self._source.length and not each["complete"]]
         except GateError as error:
             if not isinstance(error, ReadTimedOut) and (isinstance(error, ConnectFailed) or error.status == 503):
@@ -243,7 +249,7 @@ class Sending:
             await self._hashed(offset)
         body = self._source.body(offset)
         headers = self._fields(step, offset)
-        extensions: dict[str, Any] = {}
+        extensions: dict[str, Any] = {SENT: self.on_sent}
         if step is not Step.PLAIN:
             extensions[INFORMATIONAL] = self._told
         if self._digest:

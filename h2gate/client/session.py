@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Coroutine, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ import httpx
 
 from h2gate.client import names
 from h2gate.client.asking import Asker, Entry
+from h2gate.client.begun import Begun
 from h2gate.client.bundling import Bundler
 from h2gate.client.claiming import Who, credential
 from h2gate.client.comparing import Compare, Comparison
@@ -34,6 +36,7 @@ from h2gate.client.progress import Progress, Tally, Watched
 from h2gate.client.receipts import WANTED, Receipts
 from h2gate.client.retrying import RETRIES, Patience
 from h2gate.client.selection import ALL, Selection
+from h2gate.client.sending import LOOK_FOR_BYTES
 from h2gate.client.streams import Reader, Streamed, reader_of
 from h2gate.client.transport import STREAM_WINDOW, HttpVersion, Transport, trust
 from h2gate.errors import ConfigError
@@ -201,7 +204,11 @@ class Client:
             if dry_run:
                 told = [group.create_task(self._only_tell(feed)) for feed in (large, small)]
                 return failed + [outcome for task in told for outcome in await task]
-            moved = group.create_task(self._crowd.put(large, small, self._mover.put))
+            begun = None
+            if self._mover.remembers and sum((item.size or 0) >= LOOK_FOR_BYTES for item in items) > 1:
+                begun = Begun(self._asker, _root(url))
+                group.create_task(begun.ask())
+            moved = group.create_task(self._crowd.put(large, small, partial(self._mover.put, begun=begun)))
         return failed + moved.result()
 
     async def _sift(self, items: Sequence[Item], url: str, compare: Compare, large: Feed, small: Feed) -> None:
@@ -210,8 +217,7 @@ class Client:
         def send(item: Item) -> None:
             (small if is_small(item) else large).add(item)
 
-        root = url[: url.rindex("/") + 1]
-        await Comparison(self._asker, root, items, compare, send=send, is_there=self._listener.is_there).run()
+        await Comparison(self._asker, _root(url), items, compare, send=send, is_there=self._listener.is_there).run()
         large.close()
         small.close()
 
@@ -303,3 +309,8 @@ class Client:
             except LocalFile as error:
                 failed.append(Outcome(Item(str(path), Path(path), target), error=error))
         return items, failed
+
+
+def _root(url: str) -> str:
+    """Of the folder that all goes into."""
+    return url[: url.rindex("/") + 1]

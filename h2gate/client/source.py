@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 import httpx
 
 from h2gate.client.failures import FileChanged
-from h2gate.client.local import PIECE, in_thread, local_failure
+from h2gate.client.local import PIECE, beside_sending, expect, in_thread, local_failure
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -166,8 +166,11 @@ class FileSource:
         self._hashed.append((offset, running.copy()))
         return running
 
-    def _read(self, file: BinaryIO, n_bytes: int, running: _Hash) -> bytes:
+    def _read(self, file: BinaryIO, n_bytes: int, running: _Hash, then: int = 0) -> bytes:
+        """`then`: so many more will be wanted."""
         piece = file.read(n_bytes)
+        if then:
+            expect(file.fileno(), file.tell(), then)
         if not piece:
             raise FileChanged(f"{self._path}: shrank while it was sent")
         running.update(piece)
@@ -185,7 +188,7 @@ class FileSource:
                 self._hash = await self._hash_to(file, offset)
                 left = self._size - offset
                 while left:
-                    piece = await in_thread(self._read, file, min(size, left), self._hash)
+                    piece = await beside_sending(self._read, file, min(size, left), self._hash, then=size)
                     left -= len(piece)
                     self._keep(self._size - left)
                     self._progress(len(piece))

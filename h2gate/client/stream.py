@@ -18,7 +18,7 @@ from h2gate.wire.engine import Data, Engine, ErrorCode, Header, Headers, Informa
 if TYPE_CHECKING:
     from h2gate.client.connection import Connection
 
-QUANTUM = 1 << 16
+QUANTUM = 1 << 18
 """Body bytes a stream may put into the engine when it is its turn."""
 
 QUEUE = 1 << 20

@@ -15,7 +15,7 @@ from h2gate.errors import Forbidden
 from h2gate.front import resources, tickets, tus_fields
 from h2gate.front.access import Access
 from h2gate.front.interop import VERSION_FIELD
-from h2gate.front.request import Request
+from h2gate.front.request import Request, file_path
 from h2gate.gateway import Gateway
 
 _ON_FILES = {"GET": Action.READ, "HEAD": Action.STAT, "PATCH": Action.MODIFY, "DELETE": Action.MODIFY}
@@ -49,7 +49,7 @@ async def to_uploads(request: Request, gateway: Gateway) -> None:
     if request.method == "OPTIONS" or not await _recognised(request, gateway):
         return
     if request.raw_path in resources.ROOTS:
-        is_list = request.method in _SAFE and not request.query.get("path")
+        is_list = request.method in _SAFE and file_path(request.query.get("path", "").encode())[1]
         if is_list and request.access.principal.via is Via.TICKET:
             raise Forbidden("a ticket lists nothing; with ?path= the uploads of one file are found")
     elif request.method in _ON_UPLOADS:

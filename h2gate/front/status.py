@@ -18,12 +18,14 @@ _FRESH = [("cache-control", "no-store"), ("vary", "prefer")]
 
 
 async def tell_all(request: Request, gateway: Gateway) -> None:
-    """All uploads of who asks, the last changed first; with `?path=` those of one file that may be gone on with."""
-    path, owner = request.query.get("path"), request.access.principal.name
-    if path is None:
-        records = await gateway.resumables.listed(owner)
+    """All uploads of who asks, the last changed first; with `?path=` those of one file that may be gone on with, or,
+    where it ends in a slash, of all files below that folder, also those that are being written."""
+    resumables, owner, named = gateway.resumables, request.access.principal.name, request.query.get("path")
+    if named is None:
+        records = await resumables.listed(owner)
     else:
-        records = await gateway.resumables.left_at(owner, file_path(path.encode())[0])
+        path, is_folder = file_path(named.encode())
+        records = await (resumables.begun_below if is_folder else resumables.left_at)(owner, path)
     await request.answer_json(200, {"uploads": [_state(each) for each in records]}, _FRESH)
 
 

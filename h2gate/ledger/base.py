@@ -118,6 +118,9 @@ class Ledger(Protocol):
     async def resumables_at(self, owner: str, path: str) -> Sequence[Resumable]:
         """An owner's resumable uploads of the file at `path` that take bytes ("receiving"), the last changed first."""
 
+    async def resumables_below(self, owner: str, folder: str, *, limit: int) -> Sequence[Resumable]:
+        """The same of all files below the folder at this path ("" is all), of those that changed last."""
+
     async def resumables_in(self, states: Sequence[str]) -> Sequence[Resumable]:
         """All resumable uploads in one of these states."""
 

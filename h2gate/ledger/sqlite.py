@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -152,6 +153,11 @@ class SqliteLedger(Accounting):
     async def resumables_at(self, owner: str, path: str) -> Sequence[Resumable]:
         where = "path = ? AND owner = ? AND state = 'receiving' ORDER BY changed_at DESC"
         return await self._resumables(where, path, owner)
+
+    async def resumables_below(self, owner: str, folder: str, *, limit: int) -> Sequence[Resumable]:
+        where = "path >= ? AND path < ? AND owner = ? AND state = 'receiving' ORDER BY changed_at DESC LIMIT ?"
+        first, behind = (f"{folder}/", f"{folder}0") if folder else ("", chr(sys.maxunicode))  # "0" follows "/"
+        return await self._resumables(where, first, behind, owner, limit)
 
     async def resumables_in(self, states: Sequence[str]) -> Sequence[Resumable]:
         wanted = ", ".join("?" for _ in states)

@@ -269,11 +269,22 @@ class Resumables:
 
         Whoever asks may have been cut off a moment ago: what he began then is waited for, and for a short time that it
         is let go of."""
-        for begun in [*self._beginning.get(path, ())]:
-            await begun.wait()
+        await self._begun([path])
         until = asyncio.get_running_loop().time() + _LEAVING_SECONDS
         found = await self._ledger.resumables_at(owner, path)
         return [each for each in found if await self._leases.is_free(each.id, until)]
+
+    async def begun_below(self, owner: str, folder: str) -> Sequence[Resumable]:
+        """An owner's uploads of files below the folder at this path that may be gone on with, whoever writes them now;
+        the last changed first, at most `LISTED`."""
+        within = f"{folder}/" if folder else ""
+        await self._begun([path for path in self._beginning if path.startswith(within)])
+        return await self._ledger.resumables_below(owner, folder, limit=LISTED)
+
+    async def _begun(self, paths: Sequence[str]) -> None:
+        """The ledger knows of all uploads of these files whose beginning was asked for."""
+        for begun in [each for path in paths for each in self._beginning.get(path, ())]:
+            await begun.wait()
 
     async def cancel(self, upload_id: str) -> None:
         """End an upload and free its bytes. Of a complete one just the upload is forgotten: its file is a file.

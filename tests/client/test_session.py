@@ -11,12 +11,14 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
 from h2gate.client import Client, Item, Listener, Outcome, names
 from h2gate.client.failures import FileChanged
 from h2gate.errors import ConfigError, ConnectFailed, DigestMismatch, GateError, NotFound, StorageFull, TooLarge
+from h2gate.wire.engine import EngineSettings
 from tests.client.conftest import Tls
 from tests.client.peer import Call, Handler, Peer
 from tests.conftest import Serve
@@ -279,12 +281,82 @@ async def test_body_that_does_not_match_its_digest_is_not_kept(tls: Tls, tmp_pat
 async def test_more_files_than_streams_are_not_all_in_flight_and_of_smaller_ones_there_are_more(
     tls: Tls, tmp_path: Path, size: int, at_once: int
 ) -> None:
-    paths = [tmp_path / f"{number}" for number in range(20)]
+    go = asyncio.Event()
+
+    async def later(call: Call) -> None:
+        await go.wait()
+        await store(call)
+
+    peer = Peer(later, EngineSettings(stream_window=65535))
+    async with peer.serving(tls.server), Client(peer.url, ca=[tls.ca], streams=3) as gate:
+        put = asyncio.create_task(gate.put(files_of(size, tmp_path), peer.url + "/in/"))
+        await peer.until(lambda: len(peer.calls) == at_once and all(call.received for call in peer.calls))
+        assert gate.most_in_flight == at_once
+        go.set()
+        assert not errors(await put)
+        assert gate.most_in_flight <= 9
+
+
+async def test_file_that_has_left_and_waits_for_its_answer_keeps_no_other_from_being_sent(
+    tls: Tls, tmp_path: Path
+) -> None:
+    sent, go = 0, asyncio.Event()
+
+    async def mute(call: Call) -> None:
+        nonlocal sent
+        await call.read()
+        sent += 1
+        if sent == 7:  # six that wait leave room for one more
+            go.set()
+        await go.wait()
+        call.answer(201)
+
+    async with Peer(mute).serving(tls.server) as peer, Client(peer.url, ca=[tls.ca], streams=3) as gate:
+        assert not errors(await gate.put(files_of(2_000_000, tmp_path), peer.url + "/in/"))
+        assert gate.most_in_flight == 7
+
+
+def files_of(size: int, folder: Path) -> list[Path]:
+    paths = [folder / f"{number}" for number in range(20)]
     for path in paths:
         path.write_bytes(bytes(size))
-    async with Peer(store).serving(tls.server) as peer, Client(peer.url, ca=[tls.ca], streams=3) as gate:
-        assert not errors(await gate.put(paths, peer.url + "/in/"))
-        assert gate.most_in_flight == at_once
+    return paths
+
+
+@pytest.mark.parametrize(
+    ("answer", "asked"),
+    [
+        (["/files/in/1%2B", "/files/in/x"], ["/files/in/", "/files/in/1+"]),
+        ([], ["/files/in/"]),
+        ([f"/files/in/x{number}" for number in range(1000)], ["/files/in/", *(f"/files/in/{n}+" for n in range(3))]),
+        (None, ["/files/in/", *(f"/files/in/{number}+" for number in range(3))]),
+    ],
+    ids=["one is there", "none is", "perhaps not all", "no list"],
+)
+async def test_what_an_earlier_run_began_is_asked_for_once_and_then_for_what_was_found(
+    tls: Tls, tmp_path: Path, answer: list[str] | None, asked: list[str]
+) -> None:
+    asking: list[str] = []
+
+    async def gateway(call: Call) -> None:
+        await call.read()
+        if not call.path.startswith("/uploads/"):
+            call.answer(201)
+            return
+        asking.append(unquote(call.path.partition("?path=")[2]))
+        if answer is None:
+            call.answer(404)
+            return
+        uploads = [{"path": path, "url": "/uploads/1", "length": 1, "complete": False} for path in answer]
+        call.answer(200, body=json.dumps({"uploads": uploads}).encode())
+
+    paths = [tmp_path / f"{number}+" for number in range(3)]
+    for path in paths:
+        path.write_bytes(bytes(8 << 20))
+    async with Peer(gateway).serving(tls.server) as peer, Client(peer.url, ca=[tls.ca], journal=tmp_path) as gate:
+        assert not errors(await gate.put(paths, peer.url + "/files/in/"))
+    assert asking[0] == asked[0]
+    assert sorted(asking) == sorted(asked)
 
 
 async def test_cancelled_put_resets_its_streams(tls: Tls, tmp_path: Path) -> None:

@@ -301,3 +301,19 @@ def test_uploads_survive_in_the_ledger_with_their_path(gateway: Served, http: ht
     assert (gateway.data / "partial" / url.removeprefix("/uploads/")).read_bytes() == b"12"
     http.delete(url)
     assert not (gateway.data / "partial" / url.removeprefix("/uploads/")).exists()
+
+
+def test_uploads_below_a_folder_are_found_whoever_writes_them(http: httpx.Client) -> None:
+    paths = ("/files/in/a", "/files/in/b%20c/d", "/files/ina")
+    urls = {path: begin(http, path).headers["location"] for path in paths}
+
+    def found(path: str) -> list[str]:
+        return [each["path"] for each in http.get("/uploads/", params={"path": path}).json()["uploads"]]
+
+    assert found("/files/in/") == ["/files/in/b%20c/d", "/files/in/a"]
+    assert found("/files/in/b%20c/") == ["/files/in/b%20c/d"]
+    assert {*found("/files/")} >= {*urls}
+    assert found("/files/in") == []
+    assert append(http, urls["/files/in/a"], 0, b"x", "?1").status_code in (200, 201)
+    assert found("/files/in/") == ["/files/in/b%20c/d"]
+    assert http.get("/uploads/", params={"path": "/files/../"}).json()["code"] == "bad_path"

@@ -67,7 +67,9 @@ def test_page_is_for_who_came_by_the_url(http: httpx.Client, fields: Fields, tic
     assert http.get(f"/files/in/?ticket={ticket}").status_code == 200
 
 
-@pytest.mark.parametrize("query", ["", "?path=", "?paths=/files/in/a"])
+@pytest.mark.parametrize(
+    "query", ["", "?path=", "?path=/files/in/", "?path=/files/", "?path=in/", "?paths=/files/in/a"]
+)
 def test_who_has_a_ticket_is_not_told_what_others_send_with_it(http: httpx.Client, fields: Fields, query: str) -> None:
     url = http.put("/files/in/a", content=b"half", headers={"upload-complete": "?0", **fields}).headers["location"]
     for method in ("GET", "HEAD"):

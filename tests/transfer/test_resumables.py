@@ -257,6 +257,7 @@ def test_who_was_cut_off_while_he_began_an_upload_finds_it(tmp_path: Path) -> No
         first = Append(body=Given(bytes(50_000), PeerGone()), complete=True)
         beginning = asyncio.create_task(gateway.resumables.create_with(plan, first))
         await asyncio.sleep(0)
+        assert [each.id for each in await gateway.resumables.begun_below("", "t")] == [plan.id]
         assert [each.id for each in await gateway.resumables.left_at("", "t/a")] == [plan.id]
         with pytest.raises(PeerGone):
             await beginning

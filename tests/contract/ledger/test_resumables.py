@@ -115,6 +115,20 @@ async def test_owner_finds_his_own_of_one_file_that_take_bytes(opened: Open) -> 
         assert await ledger.resumables_at("me", "c") == []
 
 
+async def test_owner_finds_his_own_below_a_folder_that_take_bytes(opened: Open) -> None:
+    paths = ["in/a", "in/b/c", "in/\U0010ffff", "in", "in0", "in-/a", "an/a", "in!"]
+    async with opened() as ledger:
+        for number, path in enumerate(paths):
+            await ledger.begin(resumable(str(number), path, owner="me", changed_at=float(number)))
+        await ledger.begin(resumable("not mine", "in/a", owner="you"))
+        await ledger.begin(resumable("over", "in/a", owner="me", state="complete"))
+        assert [each.id for each in await ledger.resumables_below("me", "in", limit=9)] == ["2", "1", "0"]
+        assert [each.id for each in await ledger.resumables_below("me", "in", limit=2)] == ["2", "1"]
+        assert [each.id for each in await ledger.resumables_below("me", "in/b", limit=9)] == ["1"]
+        assert len(await ledger.resumables_below("me", "", limit=9)) == len(paths)
+        assert await ledger.resumables_below("me", "b", limit=9) == []
+
+
 async def test_states_are_found_one_by_one_and_together(opened: Open) -> None:
     states = ["receiving", "completing", "joining", "complete", "cancelled"]
     async with opened() as ledger:
