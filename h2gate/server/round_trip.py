@@ -5,6 +5,9 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
+
+from h2gate.wire.credit import TURNAROUND_SECONDS
 
 _AGE_SECONDS = 0.05
 
@@ -28,11 +31,29 @@ class RoundTrip:
 
 
 def _tcp_round_trip(sock: socket.socket | None) -> float:
-    """Seconds, as the kernel measured it (tcpi_rtt of TCP_INFO, microseconds at offset 68); 0 where it does not say."""
+    """Seconds; 0 where the kernel does not say. Of a path that was short once it is the shortest: a peer that is busy
+    makes no distance of it."""
     if sock is None or not hasattr(socket, "TCP_INFO") or sock.fileno() < 0:
         return 0.0  # or closed, while an application still takes what came before
     try:
-        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 72)
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _MIN_RTT.offset + 4)
     except OSError:
         return 0.0
-    return float(struct.unpack_from("=I", info, 68)[0]) / 1e6 if len(info) >= 72 else 0.0
+    smoothed, shortest = _RTT.of(info), _MIN_RTT.of(info)
+    return shortest if 0 < shortest <= TURNAROUND_SECONDS else smoothed
+
+
+@dataclass(frozen=True)
+class _Microseconds:
+    """A member of Linux' `struct tcp_info`."""
+
+    offset: int
+
+    def of(self, info: bytes) -> float:
+        """In seconds; 0 where the kernel is too old to have it."""
+        if len(info) < self.offset + 4:
+            return 0.0
+        return float(struct.unpack_from("=I", info, self.offset)[0]) / 1e6
+
+
+_RTT, _MIN_RTT = _Microseconds(68), _Microseconds(148)

@@ -13,6 +13,8 @@ TURNAROUND_SECONDS = 0.002
 _NEAR, _FAR = 4, 16
 """A window is so many turnarounds' worth of bytes at least. A sender over a distance takes up to three times as much
 with each round trip at first, and what he may send next is told half a window at a time, half a round trip late."""
+NEAR_BYTES = 16 << 20
+"""So much is four turnarounds of 2 GB/s. Credits that happen to come together look like a pace that needs more."""
 OPEN_BYTES = 1 << 20
 """What a stream gets at once, if there is room: less would be used up before the first turnaround is over."""
 
@@ -75,9 +77,9 @@ class Window:
         if self.size > 2 * share and self.size > self._first:
             self.size = max(self._first, share)
             return True
-        if pace * (_FAR if round_trip > TURNAROUND_SECONDS else _NEAR) <= self.size or not self._grow(
-            min(self.size, self._max - self.size)
-        ):
+        is_far = round_trip > TURNAROUND_SECONDS
+        most = self._max if is_far else min(self._max, NEAR_BYTES)
+        if pace * (_FAR if is_far else _NEAR) <= self.size or not self._grow(min(self.size, most - self.size)):
             return False
         self._since, self._bytes = now, 0
         return True

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from h2gate.budget import Budget
-from h2gate.wire.credit import OPEN_BYTES, Window
+from h2gate.wire.credit import NEAR_BYTES, OPEN_BYTES, Window
 
 KIB, MIB = 1 << 10, 1 << 20
 FIRST = 64 * KIB
@@ -57,6 +57,16 @@ def test_nearby_a_window_is_no_larger_than_disk_and_threads_need() -> None:
     for n in range(1000):
         window.consumed(400 << 10, 100 + n / 1000, 0.0001)  # 400 MiB a second
     assert MIB <= window.size <= 8 * MIB
+
+
+def test_nearby_a_window_ends_somewhere_however_much_is_credited_at_once() -> None:
+    window = opened(Budget(1000 * MIB))
+    for n in range(1000):
+        window.consumed(32 * MIB, 100 + n / 1000, 0.0001)
+    assert window.size == NEAR_BYTES
+    for n in range(1000):
+        window.consumed(32 * MIB, 200 + n / 1000, 0.05)
+    assert window.size > NEAR_BYTES, "over a distance it goes on"
 
 
 def test_a_body_that_is_not_small_has_a_window_worth_while_at_once() -> None:
