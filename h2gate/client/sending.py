@@ -77,12 +77,12 @@ class Sending:
         self._digest = digest
         self._claim = claim
         self._compression = compression
-        self._begun = begun
         self._kept: int | None = None
         """Bytes that were there before this run."""
         remembered = str(claim.entry.get("upload", "")) if claim is not None else ""
         find = claim is not None and claim.is_kept and not remembered and (source.length or 0) >= LOOK_FOR_BYTES
         self._resuming = Resuming(url=remembered, find=find)
+        self._begun = begun if find else None  # for the first look only: it does not know what this run begins
         if claim is None or source.length is None:
             self._resuming.cannot_find()
         self._saving: asyncio.Task[None] | None = None

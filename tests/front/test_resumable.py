@@ -314,6 +314,8 @@ def test_uploads_below_a_folder_are_found_whoever_writes_them(http: httpx.Client
     assert found("/files/in/b%20c/") == ["/files/in/b%20c/d"]
     assert {*found("/files/")} >= {*urls}
     assert found("/files/in") == []
-    assert append(http, urls["/files/in/a"], 0, b"x", "?1").status_code in (200, 201)
+    assert append(http, urls["/files/in/a"], 0, b"x", "?1").is_success
     assert found("/files/in/") == ["/files/in/b%20c/d"]
     assert http.get("/uploads/", params={"path": "/files/../"}).json()["code"] == "bad_path"
+    assert {http.delete(url).status_code for url in urls.values()} == {204}
+    assert found("/files/in/") == []
