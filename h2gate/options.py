@@ -46,7 +46,7 @@ def remote(command: Callable[..., int]) -> Callable[..., int]:
         click.option("--client-cert", type=_FILE, metavar="FILE", help="Who you are: a certificate (PEM)."),
         click.option("--client-key", type=_FILE, metavar="FILE", help="Its key, if that is in a file of its own."),
         click.option("--streams", type=click.IntRange(1, 1024), default=32, metavar="N",
-                     help="Files at once; of files below 1.5 MiB up to three times as many."),
+                     help="Files at once; up to three times as many that are below 1.5 MiB or wait for answers."),
         click.option("--connections", type=click.IntRange(1, 64), default=1, metavar="N",
                      help="HTTP/2 connections; over HTTP/1.1 each file at once has its own."),
         click.option("--retries", type=click.IntRange(0), default=8, metavar="N",
