@@ -17,6 +17,9 @@ from h2gate.wire.engine import Engine, ErrorCode, Header, Headers
 
 WAKE_BYTES = 1 << 20
 """The application is woken for this much at most: 4,000 wake-ups a GiB cost half of what 25,000 do."""
+PATIENT_TICKS = 8
+"""Enough bytes are waited for if they will be here after so many ticks: with 256 senders each had a few KiB at every
+tick, and a job of a thread for them."""
 CHUNK_BYTES = 256 << 10
 """What an answer to GET holds in any case: the application has read a chunk before it knows whether it may be sent."""
 SEND_BUFFER = 512 << 10
@@ -132,10 +135,10 @@ class Stream(Exchange):
     # What the connection calls
 
     def tick(self) -> None:
-        """A moment has passed: few bytes are better than none, unless more are coming and that will be all."""
+        """A moment has passed: few bytes are better than none, unless more are coming that will be all or enough."""
         if self._inbox_bytes and self._waiter is not None:
             came, self._ticked_bytes = self._arrived_bytes - self._ticked_bytes, self._arrived_bytes
-            if came and self._fits:
+            if came and (self._fits or self._inbox_bytes + PATIENT_TICKS * came >= self._fair_bytes()):
                 self._host.plan_tick()
             else:
                 self.wake()
