@@ -24,27 +24,21 @@ async def uploads_at(asker: Asker, url: str) -> list[dict[str, object]]:
     return [{**each} for each in answer.json()["uploads"]]
 
 
+async def paths_below(asker: Asker, folder: str) -> frozenset[str] | None:
+    """The files below the folder at this URL that have such an upload. None where that cannot be told, or not of all:
+    whoever asks for one file meets what is in the way."""
+    try:
+        uploads = await uploads_at(asker, folder)
+        return frozenset(unquote(str(each["path"])) for each in uploads) if len(uploads) < LISTED else None
+    except (GateError, ValueError, KeyError, TypeError):
+        return None
+
+
 class Begun:
-    """`ask` once, as a task; `may_be` waits for that."""
+    """What `paths_below` will tell; asked by many files, for which one of them may not end the asking."""
 
-    def __init__(self, asker: Asker, folder: str) -> None:
-        """`folder`: its URL."""
-        self._asker = asker
-        self._folder = folder
-        self._paths: asyncio.Future[frozenset[str] | None] = asyncio.get_running_loop().create_future()
-
-    async def ask(self) -> None:
-        """Where there is no such list, or not all of it, anything may be."""
-        found = None
-        try:
-            uploads = await uploads_at(self._asker, self._folder)
-            if len(uploads) < LISTED:
-                found = frozenset(unquote(str(each["path"])) for each in uploads)
-        except (GateError, ValueError, KeyError, TypeError):
-            pass
-        finally:
-            if not self._paths.done():
-                self._paths.set_result(found)
+    def __init__(self, paths: asyncio.Future[frozenset[str] | None]) -> None:
+        self._paths = paths
 
     async def may_be(self, url: str) -> bool:
         """Whether it is worth asking for one of this very file."""

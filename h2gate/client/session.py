@@ -18,7 +18,7 @@ import httpx
 
 from h2gate.client import names
 from h2gate.client.asking import Asker, Entry
-from h2gate.client.begun import Begun
+from h2gate.client.begun import Begun, paths_below
 from h2gate.client.bundling import Bundler
 from h2gate.client.claiming import Who, credential
 from h2gate.client.comparing import Compare, Comparison
@@ -206,8 +206,7 @@ class Client:
                 return failed + [outcome for task in told for outcome in await task]
             begun = None
             if self._mover.remembers and sum((item.size or 0) >= LOOK_FOR_BYTES for item in items) > 1:
-                begun = Begun(self._asker, _root(url))
-                group.create_task(begun.ask())
+                begun = Begun(group.create_task(paths_below(self._asker, _root(url))))
             moved = group.create_task(self._crowd.put(large, small, partial(self._mover.put, begun=begun)))
         return failed + moved.result()
 

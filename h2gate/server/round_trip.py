@@ -5,11 +5,12 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from h2gate.wire.credit import TURNAROUND_SECONDS
 
 _AGE_SECONDS = 0.05
+_RTT, _MIN_RTT = 68, 148
+"""Where Linux' `struct tcp_info` has tcpi_rtt and tcpi_min_rtt."""
 
 
 class RoundTrip:
@@ -36,24 +37,13 @@ def _tcp_round_trip(sock: socket.socket | None) -> float:
     if sock is None or not hasattr(socket, "TCP_INFO") or sock.fileno() < 0:
         return 0.0  # or closed, while an application still takes what came before
     try:
-        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _MIN_RTT.offset + 4)
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _MIN_RTT + 4)
     except OSError:
         return 0.0
-    smoothed, shortest = _RTT.of(info), _MIN_RTT.of(info)
+    smoothed, shortest = _seconds(info, _RTT), _seconds(info, _MIN_RTT)
     return shortest if 0 < shortest <= TURNAROUND_SECONDS else smoothed
 
 
-@dataclass(frozen=True)
-class _Microseconds:
-    """A member of Linux' `struct tcp_info`."""
-
-    offset: int
-
-    def of(self, info: bytes) -> float:
-        """In seconds; 0 where the kernel is too old to have it."""
-        if len(info) < self.offset + 4:
-            return 0.0
-        return float(struct.unpack_from("=I", info, self.offset)[0]) / 1e6
-
-
-_RTT, _MIN_RTT = _Microseconds(68), _Microseconds(148)
+def _seconds(info: bytes, offset: int) -> float:
+    """A member of `struct tcp_info` that has microseconds; 0 where the kernel is too old to have it."""
+    return float(struct.unpack_from("=I", info, offset)[0]) / 1e6 if len(info) >= offset + 4 else 0.0
