@@ -1,34 +1,90 @@
-"""When a socket is looked at: not while its turn is over or its address owes, and less often in a bulk transfer."""
+"""When a socket is looked at: not while its turn is over or its address owes, and less often in a bulk transfer.
+
+Each read costs a wake-up, a TCP acknowledgement and the same lines of Python, whether it brings 20 KiB or 500: a
+sender who is as fast as we are was read 16,000 times a GiB. So in a bulk transfer the kernel is asked to tell of the
+socket when a millisecond's worth has come (SO_RCVLOWAT, socket(7)), for as long as so much is surely on its way; what
+waits there all the same waits for two milliseconds.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import socket
+from collections.abc import Callable
+from contextlib import suppress
 
-FULL_READ_BYTES = 128 << 10
-_BURST_BYTES = 65536
-_BURST_SECONDS = 0.002
-_PAUSE_SECONDS = 0.0005
+BURST_BYTES = 256 << 10
+"""So many in `BURST_SECONDS` begin a bulk transfer."""
+BURST_SECONDS = 0.004
+WAIT_SECONDS = 0.001
+"""The kernel is to tell of the bytes of so long a time."""
+MOST_BYTES = 512 << 10
+"""And of so many at least: the next caches hold no more."""
+_TICK_SECONDS = 2 * WAIT_SECONDS
 
 
 class Reading:
     """Of one connection. A `turns.Reader`."""
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, are_coming: Callable[[int], bool]
+    ) -> None:
+        """`are_coming`: whether the peer has so many bytes to send, and may."""
         self._transport = transport
+        self._socket: socket.socket | None = transport.get_extra_info("socket")
         self._loop = loop
+        self._are_coming = are_coming
         self._is_resting = False
-        self._burst = 0
-        self._burst_since = 0.0
+        self._burst_bytes = 0
+        self._since = 0.0
+        self._waited_bytes = 1
+        """What the kernel waits for."""
+        self._tick: asyncio.TimerHandle | None = None
+        """While it waits for more than one."""
 
     def read(self, n_bytes: int) -> None:
-        """So many came. In the midst of a bulk transfer, look at the socket less often: many small reads cost more than
-        few large. Half a millisecond is what a network card waits for the same reason."""
-        self._burst += n_bytes
-        if n_bytes < FULL_READ_BYTES and self._burst >= _BURST_BYTES:
-            now = self._loop.time()
-            if now - self._burst_since < _BURST_SECONDS:
-                self.rest_for(_PAUSE_SECONDS)
-            self._burst, self._burst_since = 0, now
+        """So many came."""
+        self._burst_bytes += n_bytes
+        if self._tick is not None:
+            if not self._are_coming(2 * self._waited_bytes):
+                self._wait_for(1)
+        elif self._burst_bytes >= BURST_BYTES:
+            n_bytes, seconds = self._taken()
+            if seconds < BURST_SECONDS:
+                self._wait_if_worth(n_bytes, seconds)
+
+    def _taken(self) -> tuple[int, float]:
+        """What came since the last call, and in how many seconds."""
+        now = self._loop.time()
+        taken = self._burst_bytes, now - self._since
+        self._burst_bytes, self._since = 0, now
+        return taken
+
+    def _wait_if_worth(self, n_bytes: int, seconds: float) -> None:
+        wanted = min(int(n_bytes * WAIT_SECONDS / max(seconds, WAIT_SECONDS)), MOST_BYTES)
+        self._wait_for(wanted if self._are_coming(2 * wanted) else 1)
+
+    def _on_tick(self) -> None:
+        self._tick = None
+        n_bytes, seconds = self._taken()
+        if n_bytes * BURST_SECONDS >= BURST_BYTES * seconds:
+            self._wait_if_worth(n_bytes, seconds)
+        else:
+            self._wait_for(1)
+
+    def _wait_for(self, n_bytes: int) -> None:
+        """Have the kernel tell of the socket when there are so many; if they are there, it does so now."""
+        if self._tick is not None:
+            self._tick.cancel()
+            self._tick = None
+        if self._socket is None or self._transport.is_closing():
+            return
+        if n_bytes != self._waited_bytes:
+            self._waited_bytes = n_bytes
+            with suppress(OSError):  # a system that does not know it
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, n_bytes)
+        if n_bytes > 1:
+            self._tick = self._loop.call_later(_TICK_SECONDS, self._on_tick)
 
     def rest_for(self, seconds: float) -> None:
         """Unless it rests already."""

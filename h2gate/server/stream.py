@@ -127,6 +127,11 @@ class Stream(Exchange):
             self._share = self._host.join(self, urgency)
         return True
 
+    def is_coming(self, n_bytes: int) -> bool:
+        """Whether the peer has so many bytes of the body to send, so far as it is known, and may."""
+        is_left = self.length is None or self.length - self._arrived_bytes >= n_bytes
+        return is_left and self._window.size >= n_bytes and not (self.request_ended or self.peer_gone)
+
     @property
     def promised_bytes(self) -> int:
         """What the peer may still make us hold."""

@@ -7,9 +7,8 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 
-from h2gate.lane import give_way
 from h2gate.upload import Tap
 
 ALIGNMENT = 4096
@@ -50,11 +49,40 @@ class Hashed:
             raise self._error
 
 
+class Turn:
+    """The blocks of a job that runs: one, and another when that is full. See `Blocks.turn`."""
+
+    def __init__(self, free: list[memoryview]) -> None:
+        self._free = free
+        self._blocks: list[memoryview] = []
+
+    def next(self) -> memoryview:
+        """The block to fill: a fresh one, or, from the third call on, the one that is not being filled. Raises
+        `OSError` where there is no memory."""
+        if len(self._blocks) < 2:
+            self._blocks.append(self._take())
+        else:
+            self._blocks.reverse()
+        return self._blocks[-1]
+
+    def _take(self) -> memoryview:
+        with suppress(IndexError):
+            return self._free.pop()
+        one, two = _two_blocks()
+        self._free.append(two)
+        return one
+
+    def give_back(self) -> None:
+        """All of them."""
+        self._free += self._blocks
+
+
 class Blocks:
-    """Of one storage: a pair for each job that runs, kept for the next."""
+    """Of one storage: as many as the jobs fill that run at once, kept for the next."""
 
     def __init__(self) -> None:
-        self._free: SimpleQueue[tuple[mmap.mmap, mmap.mmap]] = SimpleQueue()
+        self._free: list[memoryview] = []
+        """The one used last is taken first, so that no more are touched than it takes."""
         self._computing = threading.Semaphore(_PROCESSORS)
         """Held while hashing: as many threads as wait for the disk would leave the event loop no processor."""
         self._jobs: SimpleQueue[Hashed | None] = SimpleQueue()
@@ -62,17 +90,13 @@ class Blocks:
         self._starting = threading.Lock()
 
     @contextmanager
-    def pair(self) -> Iterator[tuple[memoryview, memoryview]]:
-        """Two blocks. Raises `OSError` where there is no memory for them."""
+    def turn(self) -> Iterator[Turn]:
+        """Blocks for a job: what is in them is lost behind this."""
+        turn = Turn(self._free)
         try:
-            pair = self._free.get_nowait()
-        except Empty:
-            pair = (mmap.mmap(-1, BLOCK), mmap.mmap(-1, BLOCK))
-        try:
-            with memoryview(pair[0]) as first, memoryview(pair[1]) as second:
-                yield first, second
+            yield turn
         finally:
-            self._free.put(pair)
+            turn.give_back()
 
     def hash(self, taps: Sequence[Tap], view: memoryview) -> Hashed:
         """Let `taps` see `view`, which is released then; what it shows must not change until that was waited for.
@@ -101,7 +125,7 @@ class Blocks:
             return bool(self._threads)
 
     def _run(self) -> None:
-        give_way()
+        # It does not give way to the event loop: whoever writes waits for it, and so would his sender.
         while (job := self._jobs.get()) is not None:
             job.run(self._computing)
             del job  # and the block, before the next wait
@@ -112,3 +136,14 @@ class Blocks:
             self._jobs.put(None)
         for thread in self._threads:
             thread.join()
+
+
+def _two_blocks() -> tuple[memoryview, memoryview]:
+    """On one huge page if the system gives any: O_DIRECT has to look up each page, and to the disk each is a piece by
+    itself. (Memory that is shared, as that of `mmap` by default is, gets none.)"""
+    memory = mmap.mmap(-1, 2 * BLOCK, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(OSError):  # a kernel without them
+            memory.madvise(mmap.MADV_HUGEPAGE)
+    view = memoryview(memory)
+    return view[:BLOCK], view[BLOCK:]
