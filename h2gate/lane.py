@@ -3,8 +3,8 @@
 A batch costs one wake-up of the thread and one of the loop however many jobs it holds, and jobs that end in the same
 expensive step (an fsync, a commit) share it. One thread also means: jobs are done in the order they were given, by each
 who pays for them (`effort`); of those who have more than fits, each has as much of a batch as the others.
-`Threads` does jobs one by one, side by side. In both, a job that was given is done, and waited for; both have a thread
-from the beginning, so a system that gives no more of them makes them slower and nothing else.
+`Threads` does jobs one by one, a few side by side. In both, a job that was given is done, and waited for; both have a
+thread from the beginning, so a system that gives no more of them makes them slower and nothing else.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ from h2gate.errors import GateError
 
 _NICE = 5
 """Who computes over bodies gives way to the event loop, on which everybody waits."""
+FEW_THREADS = (os.cpu_count() or 1) + 2
+HELD_UP_SECONDS = 0.02
+"""After so long, another thread takes the next job."""
 
 
 def give_way() -> None:
@@ -164,18 +167,23 @@ def _resolve(futures: list[asyncio.Future[Result]], results: Sequence[Result | B
 
 
 class Threads:
-    """Up to `count` threads, each with one job at a time. Where the system gives no further thread, the job waits for
-    one of those that are there. To be made in the loop that uses it."""
+    """Up to `count` threads, each with one job at a time. A few as long as these get on: many that wake up in turn cost
+    a tenth more than few. For each that is held up (by a disk, by a long job) there is one more. Where the system gives
+    no further thread, the job waits for one of those that are there. To be made in the loop that uses it."""
 
     def __init__(self, name: str, count: int) -> None:
         self._name = name
-        self._count = count
+        self._few = min(count, FEW_THREADS)
         self._loop = asyncio.get_running_loop()
         self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._threads: list[threading.Thread] = []
+        self._threads: list[threading.Thread | None] = [None] * count
+        self._since = [0.0] * count
+        """Since when a thread has its job; 0 if it has none."""
         self._n_jobs = 0
         """Given, and not done yet."""
-        self._n_running = 0
+        self._n_running = self._n_leaving = 0
+        """Threads, and of those the ones that were told to end."""
+        self._look: asyncio.TimerHandle | None = None
         self._closed = False
         self._ended = asyncio.Event()
         self._start_one()
@@ -195,39 +203,74 @@ class Threads:
             self._loop.call_soon_threadsafe(self._done, future, results)
 
         self._n_jobs += 1
-        if self._n_jobs > len(self._threads) and len(self._threads) < self._count:
-            with suppress(RuntimeError):  # can't start new thread
-                self._start_one()
+        self._start_if_worth()
         self._queue.put(run)
         return future
 
+    @property
+    def _n_staying(self) -> int:
+        return self._n_running - self._n_leaving
+
+    @property
+    def _n_wanted(self) -> int:
+        long_ago = time.monotonic() - HELD_UP_SECONDS
+        return min(self._few + sum(0.0 < since < long_ago for since in self._since), len(self._threads))
+
+    def _start_if_worth(self) -> None:
+        """Now, and again after a moment if jobs wait."""
+        with suppress(RuntimeError):  # can't start new thread
+            while self._n_staying < self._n_jobs and self._n_running < len(self._threads):
+                if self._n_staying >= self._n_wanted:
+                    break
+                self._start_one()
+        if self._look is None and self._n_staying < self._n_jobs and not self._closed:
+            self._look = self._loop.call_later(HELD_UP_SECONDS, self._look_again)
+
+    def _look_again(self) -> None:
+        self._look = None
+        self._start_if_worth()
+
     def _start_one(self) -> None:
-        thread = threading.Thread(target=self._run, name=f"{self._name}_{len(self._threads)}", daemon=True)
+        number = self._threads.index(None)
+        thread = threading.Thread(target=self._run, args=[number], name=f"{self._name}_{number}", daemon=True)
         thread.start()
-        self._threads.append(thread)
+        self._threads[number] = thread
         self._n_running += 1
 
     def _done(self, future: asyncio.Future[Result], results: list[Result | BaseException]) -> None:
         self._n_jobs -= 1
+        if self._n_staying > self._few and self._n_staying > self._n_wanted:
+            self._end_one()
         _resolve([future], results)
 
-    def _run(self) -> None:
+    def _end_one(self) -> None:
+        """Whichever comes to it, behind the jobs that were given before."""
+        self._n_leaving += 1
+        self._queue.put(None)
+
+    def _run(self, number: int) -> None:
         give_way()
         while (run := self._queue.get()) is not None:
+            self._since[number] = time.monotonic()
             run()
             del run  # and what it holds, before the next wait
-        self._loop.call_soon_threadsafe(self._left)
+            self._since[number] = 0.0
+        self._loop.call_soon_threadsafe(self._left, number)
 
-    def _left(self) -> None:
+    def _left(self, number: int) -> None:
+        thread, self._threads[number] = self._threads[number], None
+        if thread is not None:
+            thread.join()
         self._n_running -= 1
+        self._n_leaving -= 1
         if not self._n_running:
             self._ended.set()
 
     async def close(self) -> None:
         """Finish what was given, then end the threads."""
         self._closed = True
-        for _ in self._threads:
-            self._queue.put(None)
+        if self._look is not None:
+            self._look.cancel()
+        for _ in range(self._n_staying):
+            self._end_one()
         await self._ended.wait()
-        for thread in self._threads:
-            thread.join()

@@ -14,7 +14,7 @@ import pytest
 
 from h2gate import effort
 from h2gate.errors import LedgerFailed
-from h2gate.lane import Lane, Threads
+from h2gate.lane import FEW_THREADS, Lane, Threads
 from tests.payers import Purse
 
 
@@ -191,6 +191,55 @@ def test_threads_give_results_and_exceptions_side_by_side() -> None:
         await threads.close()
         with pytest.raises(RuntimeError):
             threads.submit(os.getpid)
+
+    run(test)
+
+
+def names_of(threads: str) -> set[str]:
+    return {thread.name for thread in threading.enumerate() if thread.name.startswith(threads)}
+
+
+def test_few_threads_do_many_jobs_that_get_on() -> None:
+    async def test() -> None:
+        threads = Threads("few", FEW_THREADS + 8)
+        jobs = [threads.submit(threading.get_ident) for _ in range(1000)]
+        assert len(set(await asyncio.gather(*jobs))) <= FEW_THREADS
+        await threads.close()
+
+    run(test)
+
+
+def test_jobs_that_are_held_up_hold_up_no_other_while_there_may_be_threads() -> None:
+    async def test() -> None:
+        threads = Threads("held", 2 * FEW_THREADS + 1)
+        go = threading.Event()
+        held_up = [threads.submit(go.wait, 20) for _ in range(2 * FEW_THREADS)]
+        for number in range(10):  # one after the other, by the one thread that is left
+            assert await threads.submit(str, number) == str(number)
+        assert len(names_of("held")) == 2 * FEW_THREADS + 1
+        too_many = [threads.submit(go.wait, 20), threads.submit(go.wait, 20)]
+        go.set()
+        await asyncio.gather(*held_up, *too_many)
+        while len(names_of("held")) > FEW_THREADS:  # who is not wanted any more leaves with the next jobs
+            await threads.submit(os.getpid)
+        await threads.close()
+        assert not names_of("held")
+
+    run(test)
+
+
+def test_threads_that_are_held_up_while_they_are_closed_are_waited_for() -> None:
+    async def test() -> None:
+        threads = Threads("closing", 2 * FEW_THREADS)
+        go = threading.Event()
+        jobs = [threads.submit(go.wait, 20) for _ in range(4 * FEW_THREADS)]
+        closing = asyncio.create_task(threads.close())
+        await asyncio.sleep(0)
+        assert not closing.done()
+        go.set()
+        assert await asyncio.gather(*jobs) == [True] * len(jobs)
+        await closing
+        assert not names_of("closing")
 
     run(test)
 

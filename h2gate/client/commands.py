@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -116,5 +117,6 @@ def _meant(url: str, options: dict[str, Any], *more: str) -> dict[str, Any]:
 def on_loop(work: Coroutine[Any, Any, T]) -> T:
     """Run it to its end."""
     heap.tune()
+    gc.freeze()  # what was imported stays
     with runner() as running:
         return running.run(work)
