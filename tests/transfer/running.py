@@ -8,7 +8,7 @@ import hashlib
 import os
 import sqlite3
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,11 @@ async def state(gateway: Gateway, upload_id: str) -> str:
 
 
 def kept(data: Path) -> dict[str, bytes]:
-    return {each.name: each.read_bytes() for each in (data / "partial").iterdir()}
+    found = {}
+    for each in (data / "partial").iterdir():
+        with suppress(FileNotFoundError):  # dropped since it was listed
+            found[each.name] = each.read_bytes()
+    return found
 
 
 def shown(data: Path) -> dict[str, bytes]:
