@@ -7,6 +7,8 @@ what it took. Nobody in between hands it on.
 from __future__ import annotations
 
 import asyncio
+import gc
+import threading
 import time
 from collections.abc import Callable, Hashable
 from contextvars import ContextVar
@@ -62,8 +64,35 @@ async def worth(seconds: float) -> None:
         await asyncio.sleep(wait)
 
 
+class _Collecting(threading.local):
+    """What Python's collector took of a thread. It goes through what all have made, whenever it is that somebody makes
+    one thing more: 50 ms, with a thousand connections."""
+
+    seconds = 0.0
+    _began = 0.0
+
+    def heard(self, phase: str, info: dict[str, int]) -> None:
+        """See `gc.callbacks`. Only of full collections: the others take no time worth mentioning."""
+        if info["generation"] < 2:
+            return
+        now = time.thread_time()
+        if phase == "start":
+            self._began = now
+        else:
+            self.seconds += now - self._began
+
+
+_collecting = _Collecting()
+gc.callbacks.append(_collecting.heard)
+
+
+def clock() -> float:
+    """CPU seconds that this thread has taken for what it was told to do."""
+    return time.thread_time() - _collecting.seconds
+
+
 def timed(work: Callable[Given, Result], *args: Given.args, **named: Given.kwargs) -> tuple[Result, float]:
     """`work`'s result, and the CPU seconds of this thread that it took."""
-    began = time.thread_time()
+    began = clock()
     result = work(*args, **named)
-    return result, time.thread_time() - began
+    return result, clock() - began

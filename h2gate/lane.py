@@ -137,12 +137,12 @@ class Lane(Generic[Job, Result]):
 
     def _do(self, jobs: list[_Given[Job, Result]]) -> None:
         results: Sequence[Result | BaseException]
-        began = time.thread_time()
+        began = effort.clock()
         try:
             results = self._work([job for job, _, _ in jobs])
         except Exception as error:  # noqa: BLE001 - every waiter gets it; none would hear of it otherwise
             results = [error] * len(jobs)
-        seconds = (time.thread_time() - began) / len(jobs)
+        seconds = (effort.clock() - began) / len(jobs)
         self._loop.call_soon_threadsafe(_settle, jobs, results, seconds)
 
 

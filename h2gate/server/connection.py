@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
+from h2gate import effort
 from h2gate.server.certificates import shown_by
 from h2gate.server.efforts import BYTE_SECONDS, READ_BYTES, READ_SECONDS, REQUEST_SECONDS
 from h2gate.server.farewell import Farewell
@@ -108,7 +108,7 @@ class Connection(asyncio.BufferedProtocol):
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        efforts, address, began = self._worker.efforts, self._address, time.thread_time()
+        efforts, address, began = self._worker.efforts, self._address, effort.clock()
         self._n_begun, self._n_written = 0, 0
         self.received(self._buffer[:nbytes])
         usual = self._n_begun * REQUEST_SECONDS / 2 + (nbytes + self._n_written) * BYTE_SECONDS
@@ -116,7 +116,7 @@ class Connection(asyncio.BufferedProtocol):
         usual += max(full, self._tail) * READ_SECONDS
         self._tail = full / 2
         efforts.at_work(address)
-        efforts.spent(address, time.thread_time() - began, usual)
+        efforts.spent(address, effort.clock() - began, usual)
         if seconds := efforts.pause(address):
             self._reading.rest_for(seconds)
         self._reading.read(nbytes)

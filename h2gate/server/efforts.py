@@ -15,6 +15,7 @@ from functools import partial
 from types import coroutine
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from h2gate import effort
 from h2gate.effort import SMALL_SECONDS, charge_to
 
 if TYPE_CHECKING:
@@ -132,13 +133,13 @@ def _first_step(work: Coroutine[Any, Any, None], tell: Callable[[float], None]) 
 
     The steps after it are cheap, and not worth what timing them would cost.
     """
-    began = time.thread_time()
+    began = effort.clock()
     try:
         waited_for = work.send(None)
     except StopIteration:
         return
     finally:
-        tell(time.thread_time() - began)
+        tell(effort.clock() - began)
     while True:
         try:
             yield waited_for
