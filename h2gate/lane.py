@@ -27,6 +27,7 @@ from h2gate.errors import GateError
 _NICE = 5
 """Who computes over bodies gives way to the event loop, on which everybody waits."""
 FEW_THREADS = (os.cpu_count() or 1) + 2
+"""That compute and write side by side, where none is held up."""
 HELD_UP_SECONDS = 0.02
 """After so long, another thread takes the next job."""
 
@@ -177,6 +178,8 @@ class Threads:
         self._loop = asyncio.get_running_loop()
         self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._threads: list[threading.Thread | None] = [None] * count
+        self._gone: list[threading.Thread] = []
+        """Those that have told that they end, and have not yet."""
         self._since = [0.0] * count
         """Since when a thread has its job; 0 if it has none."""
         self._n_jobs = 0
@@ -259,8 +262,7 @@ class Threads:
 
     def _left(self, number: int) -> None:
         thread, self._threads[number] = self._threads[number], None
-        if thread is not None:
-            thread.join()
+        self._gone = [each for each in (*self._gone, thread) if each is not None and each.is_alive()]
         self._n_running -= 1
         self._n_leaving -= 1
         if not self._n_running:
@@ -274,3 +276,5 @@ class Threads:
         for _ in range(self._n_staying):
             self._end_one()
         await self._ended.wait()
+        for thread in self._gone:
+            thread.join()

@@ -36,7 +36,7 @@ SLICE_BYTES = 32 << 10
 """A flood is noticed after so much of it; behind bytes that were nearly all body, after what is read at once."""
 _BULK_PART = 16
 """One byte in so many of a bulk transfer may be something else."""
-_MANY = 8
+_MANY_STREAMS = 8
 WRITE_BYTES = 64 << 10
 """Of answers, what is made into frames at a time, and what may wait for the peer to read."""
 _LEAVE_PING = b"h2gate\0\0"
@@ -157,7 +157,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _are_coming(self, n_bytes: int) -> bool:
         """Whether the peer has so many bytes to send, and may. Of many streams nobody asks: some will do."""
-        return len(self.streams) > _MANY or any(stream.is_coming(n_bytes) for stream in self.streams.values())
+        return len(self.streams) > _MANY_STREAMS or any(stream.is_coming(n_bytes) for stream in self.streams.values())
 
     def _end_if_exceeded(self) -> None:
         """Once: the transport is closing then. Before it is flushed, since that closes it as well."""

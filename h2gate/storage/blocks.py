@@ -49,8 +49,8 @@ class Hashed:
             raise self._error
 
 
-class Turn:
-    """The blocks of a job that runs: one, and another when that is full. See `Blocks.turn`."""
+class Pair:
+    """The blocks of a job that runs: one, and another when that is full. See `Blocks.pair`."""
 
     def __init__(self, free: list[memoryview]) -> None:
         self._free = free
@@ -90,13 +90,13 @@ class Blocks:
         self._starting = threading.Lock()
 
     @contextmanager
-    def turn(self) -> Iterator[Turn]:
+    def pair(self) -> Iterator[Pair]:
         """Blocks for a job: what is in them is lost behind this."""
-        turn = Turn(self._free)
+        pair = Pair(self._free)
         try:
-            yield turn
+            yield pair
         finally:
-            turn.give_back()
+            pair.give_back()
 
     def hash(self, taps: Sequence[Tap], view: memoryview) -> Hashed:
         """Let `taps` see `view`, which is released then; what it shows must not change until that was waited for.
@@ -125,7 +125,7 @@ class Blocks:
             return bool(self._threads)
 
     def _run(self) -> None:
-        # It does not give way to the event loop: whoever writes waits for it, and so would his sender.
+        # No nicer than the thread that writes, which made it: that one waits for the hash, and its sender for both.
         while (job := self._jobs.get()) is not None:
             job.run(self._computing)
             del job  # and the block, before the next wait

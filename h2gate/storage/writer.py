@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from h2gate.errors import StorageFull
-from h2gate.storage.blocks import ALIGNMENT, BLOCK, Blocks, Hashed, Turn
+from h2gate.storage.blocks import ALIGNMENT, BLOCK, Blocks, Hashed, Pair
 from h2gate.storage.tree import identity_of
 from h2gate.upload import Identity, Tap
 
@@ -58,11 +58,11 @@ class Writer:
 
     def write(self, chunks: Sequence[bytes]) -> None:
         """Write all of `chunks` but a rest shorter than `ALIGNMENT`; `finish` writes that. Raises `OSError`."""
-        with self._blocks.turn() as blocks, self._all_hashed():
-            self._gather(blocks, chunks)
+        with self._blocks.pair() as pair, self._all_hashed():
+            self._gather(pair, chunks)
 
-    def _gather(self, blocks: Turn, chunks: Sequence[bytes]) -> None:
-        view = blocks.next()
+    def _gather(self, pair: Pair, chunks: Sequence[bytes]) -> None:
+        view = pair.next()
         fill = len(self._tail)
         view[:fill] = self._tail
         self._tail = b""  # after an error there is nothing more to write: it would land behind a hole
@@ -80,7 +80,7 @@ class Writer:
                 rest = rest[len(part) :]
                 if fill == BLOCK:
                     self._put(view, fill)
-                    view, fill = blocks.next(), 0
+                    view, fill = pair.next(), 0
         whole = fill - fill % ALIGNMENT if self._direct else fill
         self._put(view, whole)
         self._tail = bytes(view[whole:fill])

@@ -40,19 +40,19 @@ class Broken:
 
 
 def test_a_job_fills_two_blocks_in_turn_and_the_next_job_has_the_same(blocks: Blocks) -> None:
-    with blocks.turn() as turn:
-        first, second = turn.next(), turn.next()
+    with blocks.pair() as pair:
+        first, second = pair.next(), pair.next()
         assert (len(first), len(second)) == (BLOCK, BLOCK)
         first[:], second[:] = b"1" * BLOCK, b"2" * BLOCK
-        assert turn.next() is first
-        assert turn.next() is second
+        assert pair.next() is first
+        assert pair.next() is second
         assert (first[0], second[-1]) == (ord("1"), ord("2"))
-        with blocks.turn() as beside:
+        with blocks.pair() as beside:
             other = beside.next()
             assert other is not first
             assert other is not second
-    with blocks.turn() as turn, blocks.turn() as beside:
-        found = [turn.next(), turn.next(), beside.next(), beside.next()]
+    with blocks.pair() as pair, blocks.pair() as beside:
+        found = [pair.next(), pair.next(), beside.next(), beside.next()]
     assert len({id(each) for each in found}) == 4
     assert {id(first), id(second)} < {id(each) for each in found}
 
@@ -60,8 +60,8 @@ def test_a_job_fills_two_blocks_in_turn_and_the_next_job_has_the_same(blocks: Bl
 def test_large_block_is_hashed_beside_and_a_small_one_by_whoever_has_it(blocks: Blocks) -> None:
     large, small = Where(), Where()
     small.may_go_on.set()
-    with blocks.turn() as turn:
-        view = turn.next()
+    with blocks.pair() as pair:
+        view = pair.next()
         job = blocks.hash([large], view[:])
         large.may_go_on.set()  # not before: the call has come back while the tap is still at it
         job.wait()
@@ -88,8 +88,8 @@ def test_where_all_helpers_are_busy_whoever_writes_hashes(blocks: Blocks, monkey
     monkeypatch.setattr(blocks, "_computing", places)
     first, second = Where(), Where()
     second.may_go_on.set()
-    with blocks.turn() as turn, ThreadPoolExecutor(1, "writer") as writer:
-        view, other = turn.next(), turn.next()
+    with blocks.pair() as pair, ThreadPoolExecutor(1, "writer") as writer:
+        view, other = pair.next(), pair.next()
         job = blocks.hash([first], view[:])
         waiting = writer.submit(lambda: blocks.hash([second], other[:]).wait())
         assert places.is_waited_for.wait(10)
@@ -107,8 +107,8 @@ def test_without_a_thread_it_is_hashed_all_the_same(blocks: Blocks, monkeypatch:
 
     tap = Where()
     tap.may_go_on.set()
-    with monkeypatch.context() as patched, blocks.turn() as turn:
-        view = turn.next()
+    with monkeypatch.context() as patched, blocks.pair() as pair:
+        view = pair.next()
         patched.setattr(threading.Thread, "start", none)
         blocks.hash([tap], view[:]).wait()
     assert tap.thread == threading.current_thread().name
@@ -116,8 +116,8 @@ def test_without_a_thread_it_is_hashed_all_the_same(blocks: Blocks, monkeypatch:
 
 @pytest.mark.parametrize("n_bytes", [4096, BLOCK])
 def test_error_of_a_tap_is_told_to_whoever_waits_and_the_next_is_hashed(blocks: Blocks, n_bytes: int) -> None:
-    with blocks.turn() as turn:
-        view = turn.next()
+    with blocks.pair() as pair:
+        view = pair.next()
         job = blocks.hash([Broken()], view[:n_bytes])
         with pytest.raises(ArithmeticError):
             job.wait()
